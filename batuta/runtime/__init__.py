@@ -1,0 +1,1 @@
+"""How it runs: the only layer with a clock and a loop."""

@@ -1,0 +1,1 @@
+"""Where it is kept: small protocols, one implementation per database."""
