@@ -1,0 +1,73 @@
+# One command file. `make check` is what CI runs.
+# Nothing but make and a Python of 3.11 or newer has to be installed by hand.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The first interpreter that is new enough; PYTHON=/path/to/python overrides it.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+STAMP := .venv/.ready
+
+SEEDS ?= 200
+KILLS ?= 20
+ARGS ?=
+
+.PHONY: help setup run test check lint fix sim bench kill lock clean
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Build .venv with the locked development environment and .venv/bin/batuta
+
+# uv is some ten times faster than pip, but nothing depends on it: without it pip installs the same lock.
+$(STAMP): requirements-dev.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; install one or pass PYTHON=/path/to/python" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)" \
+		|| echo "make: uv is not available, using pip" >&2
+	@if test -x $(BIN)/uv && VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv pip install --quiet --require-hashes -r requirements-dev.lock \
+		&& VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv pip install --quiet --no-deps --editable .; \
+	then :; else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock \
+		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .; \
+	fi
+	@touch $@
+	@echo "ready: $(BIN)/batuta"
+
+run: setup ## Start the server with the example pipelines and run one of them (Ctrl-C ends it)
+	@$(BIN)/batuta demo $(ARGS)
+
+test: setup ## Run the tests (ARGS="-k name" selects)
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: lint test ## Everything CI runs: style, types, layers, tests
+
+lint: setup ## Check style, formatting, types and layers without running anything
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fix: setup ## Format the code and repair what ruff can repair
+	@$(BIN)/ruff check --fix --exit-zero .
+	@$(BIN)/ruff format .
+
+sim: setup ## Run the simulator over SEEDS=200 seeds
+	@BATUTA_SIM_SEEDS=$(SEEDS) $(BIN)/python -m pytest -q tests/simulation --timeout=0 $(ARGS)
+
+bench: setup ## Measure the engine and print the table
+	@$(BIN)/python -m bench $(ARGS)
+
+kill: setup ## Kill the server at KILLS=20 points under load and compare with the clients' ledger
+	@BATUTA_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/faults --timeout=0 $(ARGS)
+
+lock: setup ## Resolve the dependencies anew into requirements-dev.lock
+	@$(BIN)/uv pip compile pyproject.toml --extra postgres --group dev --universal --python-version 3.11 \
+		--generate-hashes --upgrade --no-emit-index-url --no-header --quiet -o requirements-dev.lock
+
+clean: ## Remove the environment, the caches and what builds leave behind
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
