@@ -26,7 +26,7 @@ setup: $(STAMP) ## Build .venv with the locked development environment and .venv
 $(STAMP): requirements-dev.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; install one or pass PYTHON=/path/to/python" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)" \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)" 2>/dev/null \
 		|| echo "make: uv is not available, using pip" >&2
 	@if test -x $(BIN)/uv && VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv pip install --quiet --require-hashes -r requirements-dev.lock \
 		&& VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv pip install --quiet --no-deps --editable .; \
@@ -64,7 +64,7 @@ bench: setup ## Measure the engine and print the table
 kill: setup ## Kill the server at KILLS=20 points under load and compare with the clients' ledger
 	@BATUTA_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/faults --timeout=0 $(ARGS)
 
-lock: setup ## Resolve the dependencies anew into requirements-dev.lock
+lock: setup ## Resolve the dependencies anew into requirements-dev.lock (needs uv)
 	@$(BIN)/uv pip compile pyproject.toml --extra postgres --group dev --universal --python-version 3.11 \
 		--generate-hashes --upgrade --no-emit-index-url --no-header --quiet -o requirements-dev.lock
 

@@ -77,7 +77,7 @@ def test_a_file_says_what_it_is_for(path: Path) -> None:
 def test_nothing_is_left_for_later(path: Path) -> None:
     found = UNFINISHED.search(path.read_text("utf-8"))
 
-    assert found is None, f"{_where(path)}: finish what {found} marks, or open an issue"
+    assert found is None, f"{_where(path)}: finish it, or open an issue: {found}"
 
 
 @each_of_ours
