@@ -84,9 +84,9 @@ def test_nothing_is_left_for_later(path: Path) -> None:
 def test_a_function_fits_a_screen(path: Path) -> None:
     too_long = [
         f"{_where(path)}:{node.lineno} {node.name}"
-        for kind in (ast.FunctionDef, ast.AsyncFunctionDef)
-        for node in _nodes(path, kind)
-        if (node.end_lineno or 0) - node.lineno + 1 > FUNCTION_LINES_MAX
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno + 1 > FUNCTION_LINES_MAX
     ]
 
     assert not too_long, f"split what has over {FUNCTION_LINES_MAX} lines: {too_long}"
