@@ -1,0 +1,1 @@
+"""The languages inside definitions: paths of ``${...}`` and simple JavaScript."""
