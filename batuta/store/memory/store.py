@@ -1,0 +1,310 @@
+"""The memory store itself: the protocols of ``store/base.py`` over a ``State``."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from batuta.model.error import StoreError
+from batuta.model.execution import Workflow
+from batuta.model.payload import Payload
+from batuta.store.base import (
+    Accepted,
+    Batch,
+    Committed,
+    Document,
+    Due,
+    DueTimer,
+    JournalRow,
+    Loaded,
+    LogLine,
+    QueueDepth,
+    Verdict,
+)
+from batuta.store.memory import queue
+from batuta.store.memory.decision import assert_well_formed, judge, write
+from batuta.store.memory.rows import PAYLOAD_INLINE_BYTES_MAX, Run, State, payload
+
+
+async def no_pause(point: str) -> None:
+    """Let the store go on at once."""
+
+
+class MemoryStore:
+    """Keeps everything in dictionaries; gone with the process. Holds all of the contract.
+
+    Deterministic: the same calls give the same answers in the same order. A caller's breach of
+    the contract is an AssertionError.
+
+    Args:
+        now_ms: The wall clock, Unix ms; store time never goes back even if this one does.
+        pause: Awaited with the name of the point that is reached: "load", "fetch",
+            "commit.before", "commit.after" (written, not yet answered), "settled", "due",
+            "find_task", "catalog", "journal", "search". May wait, or raise what is to fail.
+        inline_bytes_max: Payloads over this size are loaded without their bytes.
+    """
+
+    name = "memory"
+
+    def __init__(
+        self,
+        now_ms: Callable[[], int],
+        *,
+        pause: Callable[[str], Awaitable[None]] = no_pause,
+        inline_bytes_max: int = PAYLOAD_INLINE_BYTES_MAX,
+    ) -> None:
+        self._clock = now_ms
+        self._pause = pause
+        self._inline_bytes_max = inline_bytes_max
+        self._state = State()
+        self._commits = 0
+        self._in_flight: set[asyncio.Future[None]] = set()
+        self._is_closed = False
+
+    async def load(self, known: Sequence[tuple[str, int]]) -> dict[str, Loaded]:
+        """Return the runs that exist; see ``Store.load``."""
+        await self._reach("load")
+        runs = self._state.runs
+        return {
+            workflow_id: self._loaded(workflow_id, runs[workflow_id], version_known)
+            for workflow_id, version_known in known
+            if workflow_id in runs
+        }
+
+    async def fetch(self, wanted: Sequence[tuple[str, int, str]]) -> list[Payload]:
+        """Return payloads with their bytes; see ``Store.fetch``."""
+        await self._reach("fetch")
+        return [self._fetched(*key) for key in wanted]
+
+    async def commit(self, batch: Batch) -> Committed:
+        """Write the batch at one instant, between two pauses; see ``Store.commit``."""
+        self._refuse_when_closed()
+        flight = asyncio.get_running_loop().create_future()
+        self._in_flight.add(flight)
+        try:
+            await self._pause("commit.before")
+            committed = self._write(batch)
+            await self._pause("commit.after")
+        finally:
+            self._in_flight.discard(flight)
+            flight.set_result(None)
+        return committed
+
+    async def settled(self, wanted: Sequence[tuple[str, int, str]]) -> list[bool]:
+        """Say whether the journal holds these requests; see ``Store.settled``."""
+        await self._reach("settled")
+        requests = self._state.requests
+        return [
+            requests.get((workflow_id, version)) == request_id
+            for workflow_id, version, request_id in wanted
+        ]
+
+    async def due(self, until_ms: int, limit: int) -> Due:
+        """Return what wants a command; see ``Store.due``."""
+        await self._reach("due")
+        timers = sorted(
+            (due_at_ms, *key)
+            for key, due_at_ms in self._state.timers.items()
+            if due_at_ms <= until_ms
+        )
+        leases = [
+            held.lease for held in self._state.held.values() if held.lease.expires_at_ms <= until_ms
+        ]
+        leases.sort(key=lambda lease: (lease.expires_at_ms, lease.task_id))
+        return Due(
+            timers=[
+                DueTimer(workflow_id=workflow_id, task_id=task_id, kind=kind, due_at_ms=due_at_ms)
+                for due_at_ms, workflow_id, task_id, kind in timers[:limit]
+            ],
+            leases=leases[:limit],
+            sends=list(self._state.sends.values())[:limit],
+        )
+
+    async def find_task(self, task_id: str) -> str | None:
+        """Return the id of the run that has this task, or None."""
+        await self._reach("find_task")
+        return self._state.seqs.get(task_id, (None, 0))[0]
+
+    async def now_ms(self) -> int:
+        """Return the clock's time, or the highest time committed or told when that is later."""
+        self._refuse_when_closed()
+        self._state.committed_at_ms = max(self._clock(), self._state.committed_at_ms)
+        return self._state.committed_at_ms
+
+    async def close(self) -> None:
+        """Wait for the commits in flight, then refuse everything. Idempotent."""
+        self._is_closed = True
+        if self._in_flight:
+            await asyncio.wait(tuple(self._in_flight))
+
+    async def put_documents(self, documents: Sequence[Document], *, overwrite: bool) -> list[bool]:
+        """Store all documents or none; see ``Catalog.put_documents``."""
+        await self._reach("catalog")
+        stored = self._state.documents
+        keys = [(document.kind, document.name, document.version) for document in documents]
+        answers = [overwrite or key not in stored for key in keys]
+        if not all(answers):
+            return answers
+        for key, document in zip(keys, documents, strict=True):
+            assert document.version >= 1, "version 0 asks for the highest; it names no document"
+            first = stored.get(key, document)
+            stored[key] = msgspec.structs.replace(document, created_at_ms=first.created_at_ms)
+            self._state.rows_written += 1
+        return answers
+
+    async def get_document(self, kind: str, name: str, version: int = 0) -> Document | None:
+        """Return a document; version 0 means the highest."""
+        await self._reach("catalog")
+        if version:
+            return self._state.documents.get((kind, name, version))
+        versions = self._versions(kind, name)
+        return versions[-1] if versions else None
+
+    async def list_documents(self, kind: str, name: str | None = None) -> list[Document]:
+        """Return all versions of all documents of a kind, by name and version."""
+        await self._reach("catalog")
+        return self._versions(kind, name)
+
+    async def delete_document(self, kind: str, name: str, version: int = 0) -> bool:
+        """Delete one version (0: all); False when there was none."""
+        await self._reach("catalog")
+        doomed = [
+            (kind, name, document.version)
+            for document in self._versions(kind, name)
+            if version in (0, document.version)
+        ]
+        for key in doomed:
+            del self._state.documents[key]
+            self._state.rows_written += 1
+        return bool(doomed)
+
+    async def put_snapshot(self, digest: str, body: bytes) -> None:
+        """Keep a definition snapshot under its content hash; again is the same."""
+        await self._reach("catalog")
+        kept = self._state.snapshots.setdefault(digest, body)
+        assert kept == body, f"digest {digest!r} is the hash of one content"
+        self._state.rows_written += 1
+
+    async def get_snapshot(self, digest: str) -> bytes | None:
+        """Return a snapshot's body, or None."""
+        await self._reach("catalog")
+        return self._state.snapshots.get(digest)
+
+    async def read_after(
+        self, position: int, *, limit: int, workflow_id: str | None = None
+    ) -> list[JournalRow]:
+        """Return rows after ``position`` (0 = from the start), oldest first."""
+        await self._reach("journal")
+        rows = self._state.journal[position:]
+        return [row for row in rows if workflow_id in (None, row.workflow_id)][:limit]
+
+    async def recent(self, *, limit: int, status: str | None = None) -> list[Workflow]:
+        """Return the newest runs by creation."""
+        await self._reach("search")
+        workflows = [run.workflow for run in self._state.runs.values()]
+        found = [workflow for workflow in workflows if status in (None, workflow.status)]
+        found.sort(key=lambda workflow: (-workflow.created_at_ms, workflow.workflow_id))
+        return found[:limit]
+
+    async def counts(self) -> dict[str, int]:
+        """Return how many runs have each status."""
+        await self._reach("search")
+        return dict(Counter(run.workflow.status.value for run in self._state.runs.values()))
+
+    async def queues(self) -> list[QueueDepth]:
+        """Return the queues that have ready or leased tasks, by name."""
+        await self._reach("search")
+        ready, held = self._state.ready.values(), self._state.held.values()
+        names = {row.enqueue.queue for row in ready} | {row.lease.queue for row in held}
+        leased = Counter(row.lease.queue for row in held)
+        return [
+            QueueDepth(
+                queue=name,
+                ready=len(self._state.queues.get(name, ())),
+                leased=leased[name],
+                oldest_at_ms=min(
+                    (at_ms for _, at_ms, _ in self._state.queues.get(name, ())), default=0
+                ),
+            )
+            for name in sorted(names)
+        ]
+
+    async def logs(self, task_id: str) -> list[LogLine]:
+        """Return a task's log, oldest first."""
+        await self._reach("search")
+        return sorted(self._state.logs.get(task_id, ()), key=lambda line: line.created_at_ms)
+
+    async def statistics(self) -> dict[str, Any]:
+        """Return how often it committed and wrote a row; it knows no statements."""
+        await self._reach("search")
+        return {
+            "commits": self._commits,
+            "batches": self._commits,
+            "statements": 0,
+            "rows_written": self._state.rows_written,
+        }
+
+    async def _reach(self, point: str) -> None:
+        self._refuse_when_closed()
+        await self._pause(point)
+
+    def _refuse_when_closed(self) -> None:
+        if self._is_closed:
+            raise StoreError("the memory store is closed")
+
+    def _write(self, batch: Batch) -> Committed:
+        """Write decisions, then touches, then claims: so a short claim means an empty queue."""
+        assert_well_formed(batch)
+        state = self._state
+        state.committed_at_ms = max(batch.now_ms, state.committed_at_ms)
+        self._commits += 1
+        verdicts: list[Verdict] = []
+        for decision in batch.decisions:
+            verdict = judge(state, decision, batch.now_ms)
+            verdicts.append(verdict)
+            if isinstance(verdict, Accepted):
+                for changes in decision.runs:
+                    write(state, changes)
+        touched = [queue.touch(state, wish, batch.now_ms) for wish in batch.touches]
+        claimed = [queue.claim(state, wish, batch.now_ms) for wish in batch.claims]
+        return Committed(verdicts=verdicts, claimed=claimed, touched=touched)
+
+    def _loaded(self, workflow_id: str, run: Run, version_known: int) -> Loaded:
+        def part(seq: int, name: str) -> Payload | None:
+            return payload(run, seq, name, inline_bytes_max=self._inline_bytes_max)
+
+        newer = [row for _, row in sorted(run.tasks.items()) if row.version > version_known]
+        return Loaded(
+            workflow=run.workflow,
+            input=part(0, "input"),
+            output=part(0, "output"),
+            variables=part(0, "variables"),
+            tasks=[
+                (row.task, part(row.task.seq, "input"), part(row.task.seq, "output"))
+                for row in newer
+                if not row.is_retired
+            ],
+            retired=[row.task.seq for row in newer if row.is_retired],
+            leases=[
+                held.lease
+                for held in self._state.held.values()
+                if held.lease.workflow_id == workflow_id
+            ],
+        )
+
+    def _fetched(self, workflow_id: str, seq: int, part: str) -> Payload:
+        run = self._state.runs.get(workflow_id)
+        raw = run.payloads.get((seq, part)) if run else None
+        if raw is None:
+            raise StoreError(f"run {workflow_id!r} has no {part!r} of seq {seq}")
+        return Payload(raw)
+
+    def _versions(self, kind: str, name: str | None) -> list[Document]:
+        found = [
+            document
+            for document in self._state.documents.values()
+            if document.kind == kind and name in (None, document.name)
+        ]
+        return sorted(found, key=lambda document: (document.name, document.version))
