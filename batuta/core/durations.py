@@ -14,11 +14,14 @@ from batuta.model.error import Fault, InvalidError
 # A century: far above any real wait, and small enough that adding it to an instant never overflows.
 DURATION_SECONDS_MAX = 100 * 366 * 86_400
 
+# A longer text is no duration; the bound keeps the pattern below from searching long.
+DURATION_TEXT_MAX = 100  # characters
+
 _DURATION = re.compile(
-    r"\s*(?:(\d{1,18})\s*(?:days?|d))?"
-    r"\s*(?:(\d{1,18})\s*(?:hours?|hrs?|h))?"
-    r"\s*(?:(\d{1,18})\s*(?:minutes?|mins?|m))?"
-    r"\s*(?:(\d{1,18})\s*(?:seconds?|secs?|s))?\s*",
+    r" ?(?:(\d{1,18}) ?(?:days?|d))?"
+    r" ?(?:(\d{1,18}) ?(?:hours?|hrs?|h))?"
+    r" ?(?:(\d{1,18}) ?(?:minutes?|mins?|m))?"
+    r" ?(?:(\d{1,18}) ?(?:seconds?|secs?|s))?",
     re.IGNORECASE | re.ASCII,
 )
 _UNIT_SECONDS = (86_400, 3_600, 60, 1)
@@ -26,7 +29,7 @@ _UNIT_SECONDS = (86_400, 3_600, 60, 1)
 _UNTIL = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})(?: +(\d{1,2}):(\d{1,2})(?: +(\S.{0,63}))?)?", re.ASCII
 )
-_OFFSET = re.compile(r"(?:GMT|UTC)?([+-])(\d{1,2}):?(\d{2})", re.ASCII)
+_OFFSET = re.compile(r"(?:GMT|UTC)?([+-])(\d{1,2})(?::?(\d{2}))?", re.ASCII)
 # Java reads these as zones with daylight saving; the zone data base has no such names.
 _JAVA_ZONES = {
     "Z": "UTC",
@@ -55,10 +58,12 @@ def parse_duration_ms(text: str) -> int:
     Raises:
         InvalidError: The text is no duration, or above the limit.
     """
-    found = _DURATION.fullmatch(text)
-    if not found or not any(found.groups()):
+    found = _DURATION.fullmatch(" ".join(text[: DURATION_TEXT_MAX + 1].split()))
+    if len(text) > DURATION_TEXT_MAX or not found or not any(found.groups()):
         raise _invalid(
-            "duration", f"{text!r} is no duration; write for instance '2 hours 30 minutes'", text
+            "duration",
+            f"{_shown(text)} is no duration; write for instance '2 hours 30 minutes'",
+            text,
         )
     numbers = [int(group or 0) for group in found.groups()]
     return _bounded_ms(
@@ -81,7 +86,9 @@ def parse_wait_time_ms(value: Any) -> int:
         return _bounded_ms(int(value), "waitTime", value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return _bounded_ms(value, "waitTime", value)
-    raise _invalid("waitTime", f"{value!r} is no number of seconds; write for instance 3600", value)
+    raise _invalid(
+        "waitTime", f"{_shown(value)} is no number of seconds; write for instance 3600", value
+    )
 
 
 def parse_until_ms(text: str) -> int:
@@ -101,7 +108,7 @@ def parse_until_ms(text: str) -> int:
     if not found:
         raise _invalid(
             "until",
-            f"{text!r} is no time; write 'yyyy-MM-dd', 'yyyy-MM-dd HH:mm' or add a zone",
+            f"{_shown(text)} is no time; write 'yyyy-MM-dd', 'yyyy-MM-dd HH:mm' or add a zone",
             text,
         )
     year, month, day, hour, minute = (int(group or 0) for group in found.groups()[:5])
@@ -110,7 +117,9 @@ def parse_until_ms(text: str) -> int:
         instant = datetime(year, month, day, hour, minute, tzinfo=zone)
         since = instant - datetime(1970, 1, 1, tzinfo=UTC)
     except (ValueError, OverflowError) as error:
-        raise _invalid("until", f"{text!r} is no time of the calendar: {error}", text) from error
+        raise _invalid(
+            "until", f"{_shown(text)} is no time of the calendar: {error}", text
+        ) from error
     return since // timedelta(milliseconds=1)
 
 
@@ -129,7 +138,7 @@ def _zone(name: str | None, text: str) -> tzinfo:
     offset = _OFFSET.fullmatch(name)
     if offset:
         sign, hours, minutes = offset.groups()
-        delta = timedelta(hours=int(hours), minutes=int(minutes))
+        delta = timedelta(hours=int(hours), minutes=int(minutes or 0))
         # Real offsets end at +14:00; datetime itself allows less than a day.
         if delta <= timedelta(hours=18):
             return timezone(-delta if sign == "-" else delta)
@@ -138,16 +147,26 @@ def _zone(name: str | None, text: str) -> tzinfo:
     # A name of a directory or of another file is an OSError, one with '..' a ValueError.
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise _invalid(
-            "until", f"{text!r} has the unknown time zone {name!r}; write for instance 'UTC'", text
+            "until",
+            f"{_shown(text)} has the unknown time zone {_shown(name)}; write for instance 'UTC'",
+            text,
         ) from error
 
 
 def _bounded_ms(seconds: int, path: str, value: Any) -> int:
     if seconds > DURATION_SECONDS_MAX:
         raise _invalid(
-            path, f"{value!r} is longer than {DURATION_SECONDS_MAX} seconds; write less", value
+            path,
+            f"{_shown(value)} is longer than {DURATION_SECONDS_MAX} seconds; write less",
+            value,
         )
     return seconds * 1000
+
+
+def _shown(value: Any) -> str:
+    """Repeat a value of the author's, but no more of it than he needs to find it."""
+    text = repr(value)
+    return text if len(text) <= DURATION_TEXT_MAX else f"{text[:DURATION_TEXT_MAX]}..."
 
 
 def _invalid(path: str, message: str, value: Any) -> InvalidError:

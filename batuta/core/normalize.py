@@ -209,11 +209,18 @@ def _finish_task(reader: _Reader, read: WorkflowTask, path: str) -> WorkflowTask
     given = dict(read.input_parameters)
     keys = ("subWorkflowName", "subWorkflowVersion")
     name_key, version_key = keys if keys[0] in given else ("name", "version")
-    if name_key not in given:
+    if given.get(name_key) is None:
         return read
     where = _under(path, "inputParameters")
-    alias = {"name": given.pop(name_key), "version": given.pop(version_key, None)}
-    params = _read_struct(reader, _INFOS[SubWorkflowParams], alias, where)
+    name, version = given.pop(name_key), given.pop(version_key, None)
+    types = {field.name: field.type for field in _INFOS[SubWorkflowParams].fields}
+    params = SubWorkflowParams(
+        name=_read(reader, types["name"], name, _under(where, name_key)),
+        version=None
+        if version is None
+        else _read(reader, types["version"], version, _under(where, version_key)),
+    )
+    _check_expression(reader, "a whole number", params.version, _under(where, version_key))
     input_key = "workflowInput" if "workflowInput" in given else "input"
     inner = given.get(input_key)
     return msgspec.structs.replace(
@@ -223,18 +230,21 @@ def _finish_task(reader: _Reader, read: WorkflowTask, path: str) -> WorkflowTask
     )
 
 
-def _finish_params(reader: _Reader, read: SubWorkflowParams, path: str) -> SubWorkflowParams | None:
-    for key, text in (
-        ("version", read.version),
-        ("workflowDefinition", read.workflow_definition),
-    ):
-        if isinstance(text, str) and not _EXPRESSION.fullmatch(text):
-            what = "a whole number" if key == "version" else "an object"
-            message = f"expected {what} or one ${{...}} expression, got {_shown(text)}"
-            reader.fault(_under(path, key), message, text)
+def _finish_params(reader: _Reader, read: SubWorkflowParams, path: str) -> SubWorkflowParams:
+    inline_path = _under(path, "workflowDefinition")
+    _check_expression(reader, "a whole number", read.version, _under(path, "version"))
+    _check_expression(reader, "an object", read.workflow_definition, inline_path)
     if isinstance(read.workflow_definition, WorkflowDef) and read.workflow_definition.name:
         return msgspec.structs.replace(read, name=read.workflow_definition.name)
     return read
+
+
+def _check_expression(reader: _Reader, what: str, value: object, path: str) -> None:
+    """Accept a text in place of something else only when it is one whole expression."""
+    if isinstance(value, str) and not _EXPRESSION.fullmatch(value):
+        reader.fault(
+            path, f"expected {what} or one ${{...}} expression, got {_shown(value)}", value
+        )
 
 
 def _read_list(reader: _Reader, info: inspect.ListType, value: Any, path: str) -> Any:
