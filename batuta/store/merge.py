@@ -1,0 +1,251 @@
+"""Group the changes of a batch by table, so that a database writes each table once. Pure.
+
+A row is a tuple in the order that ``Tables`` states. Rows travel as one JSON array for each
+table (``msgspec.json.encode``; headers stand in it as objects); bytes that must stay as they
+are (payloads, Sends, journal entries) travel in one blob beside them, and rows name them by
+offset and size. So nothing is escaped, and a statement takes one parameter however many rows
+it writes.
+
+The last change of a record wins: an Enqueue that a later command of the batch released leaves
+no queue row, and a timer set and cleared leaves none.
+"""
+
+from collections.abc import Callable, Container
+from typing import Any
+
+import msgspec
+from msgspec import field
+
+from batuta.model.change import (
+    AddLog,
+    Change,
+    ClearTimer,
+    DropSend,
+    Enqueue,
+    PutLease,
+    PutTask,
+    PutWorkflow,
+    Release,
+    RemoveWorkflow,
+    Reserve,
+    RetireTask,
+    Send,
+    SetTimer,
+)
+from batuta.model.command import TimerKind, encode_command
+from batuta.model.execution import Lease
+from batuta.model.payload import Payload
+from batuta.store.base import Batch, RunChanges
+
+PAYLOAD_INLINE_BYTES_MAX = 16_384  # a larger one has a row of its own and is fetched on demand
+
+Row = tuple[Any, ...]
+
+
+class Tables(msgspec.Struct, kw_only=True):
+    """A batch by table: what has to be as it was decided, then what is written.
+
+    ``d`` is the decision's index in the batch; ids are text; ``at`` and ``size`` name bytes of
+    the blob and are both None when there are none. The rows:
+
+    - versions: d, workflow_id, version_from (-1: never right)
+    - releases: d, workflow_id, task_id, poll_count (None: not checked), expired_at_ms or None
+    - drops: d, send_id
+    - reserves: d, scope, key, workflow_id, until_ms
+    - workflows: Workflow, version, at and size of input, of output, of variables
+    - bumps, by workflow_id: workflow_id, version; runs of which nothing but that changed
+    - tasks: workflow_id, version, Task, at and size of input, of output
+    - larges: workflow_id, seq (0: the run), part, at, size; payloads too large to be inline
+    - retired: workflow_id, version, seq
+    - queued, by task_id: workflow_id, Enqueue
+    - leases, by task_id: Lease
+    - timers, by workflow_id, task_id and kind: due_at_ms, or None when it is cleared
+    - sends: workflow_id of the target, at, size
+    - logs: task_id, created_at_ms, line
+    - removed: workflow_id
+    - entries: workflow_id, version, at_ms, kind, actor, request_id, at, size
+    """
+
+    versions: list[Row] = field(default_factory=list)
+    releases: list[Row] = field(default_factory=list)
+    drops: list[Row] = field(default_factory=list)
+    reserves: list[Row] = field(default_factory=list)
+    workflows: list[Row] = field(default_factory=list)
+    bumps: dict[str, Row] = field(default_factory=dict)
+    tasks: list[Row] = field(default_factory=list)
+    larges: list[Row] = field(default_factory=list)
+    retired: list[Row] = field(default_factory=list)
+    queued: dict[str, Row] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    timers: dict[tuple[str, str, TimerKind], int | None] = field(default_factory=dict)
+    sends: list[Row] = field(default_factory=list)
+    logs: list[Row] = field(default_factory=list)
+    removed: list[Row] = field(default_factory=list)
+    entries: list[Row] = field(default_factory=list)
+    blobs: list[bytes] = field(default_factory=list)
+    blob_size: int = 0
+
+    def keep(self, raw: bytes) -> int:
+        """Add bytes to the blob and return their offset."""
+        offset = self.blob_size
+        self.blobs.append(raw)
+        self.blob_size = offset + len(raw)
+        return offset
+
+
+def merge(batch: Batch, refused: Container[int] = ()) -> Tables:
+    """Return the rows of the batch's decisions, without the ``refused`` ones (by index)."""
+    tables = Tables()
+    reached: dict[str, int] = {}
+    for d, decision in enumerate(batch.decisions):
+        if d in refused:
+            continue
+        for run in decision.runs:
+            _merge_run(tables, reached, d, run)
+    return tables
+
+
+def _merge_run(tables: Tables, reached: dict[str, int], d: int, run: RunChanges) -> None:
+    workflow_id = run.workflow_id
+    version = run.version_to
+    known = reached.get(workflow_id)
+    if known is None:
+        tables.versions.append((d, workflow_id, run.version_from))
+    elif known != run.version_from:
+        # Both were decided from one version of the run: only the first can be right.
+        tables.versions.append((d, workflow_id, -1))
+    reached[workflow_id] = version
+    tables.bumps[workflow_id] = (workflow_id, version)
+    for change in run.changes:
+        _MERGE[type(change)](tables, d, run, change)
+    for entry in run.entries:
+        changed = entry.changed
+        tables.entries.append(
+            (
+                workflow_id,
+                entry.version,
+                entry.at_ms,
+                entry.kind,
+                entry.actor,
+                entry.request_id,
+                tables.keep(changed),
+                len(changed),
+            )
+        )
+
+
+def _payload(
+    tables: Tables, workflow_id: str, seq: int, part: str, payload: Payload | None
+) -> tuple[int, int] | tuple[None, None]:
+    if payload is None:
+        return _NOT_GIVEN
+    raw = payload.raw
+    assert raw is not None, "a payload is loaded before it is written"
+    offset = tables.keep(raw)
+    size = len(raw)
+    if size > PAYLOAD_INLINE_BYTES_MAX:
+        tables.larges.append((workflow_id, seq, part, offset, size))
+    return offset, size
+
+
+_NOT_GIVEN = (None, None)
+
+
+def _put_workflow(tables: Tables, _d: int, run: RunChanges, change: PutWorkflow) -> None:
+    workflow_id = run.workflow_id
+    tables.bumps.pop(workflow_id, None)
+    tables.workflows.append(
+        (
+            change.workflow,
+            run.version_to,
+            *_payload(tables, workflow_id, 0, "input", change.input),
+            *_payload(tables, workflow_id, 0, "output", change.output),
+            *_payload(tables, workflow_id, 0, "variables", change.variables),
+        )
+    )
+
+
+def _put_task(tables: Tables, _d: int, run: RunChanges, change: PutTask) -> None:
+    workflow_id = run.workflow_id
+    task = change.task
+    tables.tasks.append(
+        (
+            workflow_id,
+            run.version_to,
+            task,
+            *_payload(tables, workflow_id, task.seq, "input", change.input),
+            *_payload(tables, workflow_id, task.seq, "output", change.output),
+        )
+    )
+
+
+def _retire_task(tables: Tables, _d: int, run: RunChanges, change: RetireTask) -> None:
+    tables.retired.append((run.workflow_id, run.version_to, change.seq))
+
+
+def _enqueue(tables: Tables, _d: int, run: RunChanges, change: Enqueue) -> None:
+    tables.leases.pop(change.task_id, None)
+    tables.queued[change.task_id] = (run.workflow_id, change)
+
+
+def _put_lease(tables: Tables, _d: int, _run: RunChanges, change: PutLease) -> None:
+    lease = change.lease
+    tables.queued.pop(lease.task_id, None)
+    tables.leases[lease.task_id] = lease
+
+
+def _release(tables: Tables, d: int, run: RunChanges, change: Release) -> None:
+    task_id = change.task_id
+    queued = tables.queued.pop(task_id, None)
+    if queued or tables.leases.pop(task_id, None):
+        # What the command before it in this batch wrote; the stored row goes unchecked.
+        tables.releases.append((d, run.workflow_id, task_id, None, None))
+        return
+    tables.releases.append((d, run.workflow_id, task_id, change.poll_count, change.expired_at_ms))
+
+
+def _set_timer(tables: Tables, _d: int, run: RunChanges, change: SetTimer) -> None:
+    tables.timers[run.workflow_id, change.task_id, change.kind] = change.due_at_ms
+
+
+def _clear_timer(tables: Tables, _d: int, run: RunChanges, change: ClearTimer) -> None:
+    tables.timers[run.workflow_id, change.task_id, change.kind] = None
+
+
+def _send(tables: Tables, _d: int, _run: RunChanges, change: Send) -> None:
+    document = encode_command(change.command)
+    tables.sends.append((change.command.workflow_id, tables.keep(document), len(document)))
+
+
+def _drop_send(tables: Tables, d: int, _run: RunChanges, change: DropSend) -> None:
+    tables.drops.append((d, change.send_id))
+
+
+def _add_log(tables: Tables, _d: int, _run: RunChanges, change: AddLog) -> None:
+    tables.logs.append((change.task_id, change.created_at_ms, change.line))
+
+
+def _reserve(tables: Tables, d: int, _run: RunChanges, change: Reserve) -> None:
+    tables.reserves.append((d, change.scope, change.key, change.workflow_id, change.until_ms))
+
+
+def _remove_workflow(tables: Tables, _d: int, _run: RunChanges, change: RemoveWorkflow) -> None:
+    tables.removed.append((change.workflow_id,))
+
+
+# A look-up by type costs 0.1 us where a chain of isinstance costs up to one.
+_MERGE: dict[type[Change], Callable[[Tables, int, RunChanges, Any], None]] = {
+    PutWorkflow: _put_workflow,
+    PutTask: _put_task,
+    RetireTask: _retire_task,
+    Enqueue: _enqueue,
+    PutLease: _put_lease,
+    Release: _release,
+    SetTimer: _set_timer,
+    ClearTimer: _clear_timer,
+    Send: _send,
+    DropSend: _drop_send,
+    AddLog: _add_log,
+    Reserve: _reserve,
+    RemoveWorkflow: _remove_workflow,
+}
