@@ -8,8 +8,9 @@ left out shrinks to the timeout, `outputKeys` may be an object, and a SUB_WORKFL
 child in its input.
 """
 
+import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -120,20 +121,19 @@ def _read_document(cls: type[_Read], noun: str, document: object, *, strict: boo
     return read
 
 
-def _is_deeper(value: Any, levels: int) -> bool:
+def _is_deeper(value: object, levels: int) -> bool:
     """Measure level by level, so that a deep document costs no stack."""
-    level = [value]
-    for _ in range(levels + 1):
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner.extend(item.values())
-            elif isinstance(item, list):
-                inner.extend(item)
-        if not inner:
+    level = _structures([value])
+    for _ in range(levels):
+        if not level:
             return False
-        level = inner
-    return True
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = _structures(itertools.chain.from_iterable(inner))
+    return bool(level)
+
+
+def _structures(values: Iterable[Any]) -> list[dict[str, Any] | list[Any]]:
+    return [value for value in values if isinstance(value, dict | list)]
 
 
 def _read(reader: _Reader, info: inspect.Type, value: Any, path: str) -> Any:
