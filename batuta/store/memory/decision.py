@@ -80,7 +80,12 @@ def write(state: State, changes: RunChanges) -> None:
         run = state.runs[changes.workflow_id] = Run(first.workflow)
     for change in changes.changes:
         _write_change(state, run, changes, change)
-    run.workflow = msgspec.structs.replace(run.workflow, version=changes.version_to)
+    run.workflow = msgspec.structs.replace(
+        run.workflow,
+        version=changes.version_to,
+        # The journal does not repeat it: the time of a run's last command is its update time.
+        updated_at_ms=changes.entries[-1].at_ms,
+    )
     state.rows_written += 1
     for entry in changes.entries:
         row = JournalRow(
@@ -93,6 +98,7 @@ def write(state: State, changes: RunChanges) -> None:
 
 def _assert_run_well_formed(changes: RunChanges) -> None:
     assert is_id(changes.workflow_id), f"an id is a UUID: {changes.workflow_id!r}"
+    assert changes.entries, f"run {changes.workflow_id!r}: only a command changes a run"
     assert changes.version_to == changes.version_from + len(changes.entries), (
         f"run {changes.workflow_id!r}: each command raises the version by one"
     )
