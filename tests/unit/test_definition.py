@@ -112,6 +112,12 @@ def test_numbers_and_booleans_written_as_text_are_read() -> None:
     assert read.tasks[0].description == "7"
 
 
+@pytest.mark.parametrize("number", [-(2**31), 2**31 - 1])
+def test_an_integer_may_be_as_large_as_javas(number: int) -> None:
+    assert read_workflow_def(workflow(version=number)).version == number
+    assert [path for path, _ in faults_of(workflow(version=number * 2))] == ["version"]
+
+
 def test_all_faults_are_reported_with_their_paths() -> None:
     document = workflow(
         simple("a"),

@@ -104,6 +104,12 @@ def test_negative_numbers_of_a_task_are_refused() -> None:
     ]
 
 
+def test_zero_is_not_negative() -> None:
+    zeros = ("startDelay", "retryCount", "retryDelaySeconds", "responseTimeoutSeconds")
+
+    assert faults_of(task("a", **dict.fromkeys(zeros, 0)), version=0, timeoutSeconds=0) == []
+
+
 def test_an_embedded_task_def_is_judged_only_for_negative_numbers() -> None:
     """Conductor itself embeds responseTimeoutSeconds 0 for types that have no registered def."""
     embedded = {"name": "a", "timeoutSeconds": 5, "responseTimeoutSeconds": 9, "retryCount": -1}
