@@ -22,8 +22,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One command of a run, as the journal keeps it: exactly one for each version.
 
     ``changed``: UTF-8 JSON ``{"w": {field: value}, "t": {seq: {field: value}}, "x": [seq]}``,
-    header differences by the records' field names (a new record: all of its non-default
-    fields), ``x`` the retired tasks.
+    header differences by the stored (short) field names (a new record: its whole document),
+    ``x`` the retired tasks. ``updated_at_ms`` and the version are not in it: they are the
+    entry's. ``core.journal`` makes and folds entries.
     """
 
     version: int
@@ -64,8 +65,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Touch(msgspec.Struct, frozen=True, kw_only=True):
-    """A heartbeat (``is_given_back`` False: the lease starts anew) or an undelivered answer
-    (True: the lease goes, the task is ready again in its old place, poll count as before)."""
+    """A heartbeat, or the answer to a poll that could not be delivered.
+
+    ``is_given_back`` False: the lease starts anew. True: the lease goes, the task is ready
+    again in its old place, its poll count as before.
+    """
 
     task_id: str
     poll_count: int

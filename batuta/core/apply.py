@@ -1,0 +1,38 @@
+"""What changes mean: the one function that moves an execution on.
+
+The cache, several commands of one run in one batch and the simulation all use it; an SQL store
+must agree with it, which the conformance suite checks.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from batuta.core.execution import Execution
+from batuta.model.change import Change, PutLease, PutTask, PutWorkflow, Release, RetireTask
+
+
+def apply(execution: Execution, changes: Sequence[Change], *, now_ms: int) -> Execution:
+    """Advance ``execution`` in place by one command's changes and return it.
+
+    O(changes), not O(tasks). The version grows by one. Queue rows, timers, Sends, logs and
+    reservations are the store's and leave the execution as it is.
+    """
+    for change in changes:
+        if isinstance(change, PutTask):
+            execution.put(change.task, change.input, change.output)
+        elif isinstance(change, PutWorkflow):
+            execution.workflow = change.workflow
+            execution.input = change.input or execution.input
+            execution.output = change.output or execution.output
+            execution.variables = change.variables or execution.variables
+        elif isinstance(change, Release):
+            execution.leases.pop(change.task_id, None)
+        elif isinstance(change, PutLease):
+            execution.leases[change.lease.task_id] = change.lease
+        elif isinstance(change, RetireTask):
+            execution.retire(change.seq)
+    execution.workflow = msgspec.structs.replace(
+        execution.workflow, version=execution.workflow.version + 1, updated_at_ms=now_ms
+    )
+    return execution

@@ -1,0 +1,190 @@
+"""The index of a definition: for each node what it is, what follows, and how it is retried.
+
+Built once for each snapshot and shared by all its runs. A snapshot is the definition together
+with the task definitions it uses, as they were when the run was started; later edits of either
+do not touch the run (gotchas.md 15).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from batuta.core.policy import Policy, policy_of
+from batuta.core.template import Template
+from batuta.core.template import compile as compile_template
+from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
+from batuta.model.execution import FORMAT, Task
+from batuta.model.payload import Payload
+
+# Types that the engine settles itself; every other type is polled by a worker.
+SYSTEM_TYPES = frozenset(
+    {
+        "SWITCH",
+        "DECISION",
+        "FORK_JOIN",
+        "JOIN",
+        "DO_WHILE",
+        "SUB_WORKFLOW",
+        "WAIT",
+        "SET_VARIABLE",
+        "TERMINATE",
+    }
+)
+# What the wire shows as taskDefName: the type, not the name (semantics.md a.6).
+NAMED_BY_TYPE = frozenset({"DECISION", "SWITCH", "FORK_JOIN", "FORK", "JOIN", "EXCLUSIVE_JOIN"})
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A definition with everything it refers to at the start of a run."""
+
+    f: int = FORMAT
+    workflow: WorkflowDef
+    task_defs: dict[str, TaskDef] = {}
+
+
+class Node:
+    """One node of a definition and its place in the graph.
+
+    ``then``: the reference name that follows, or None at the end of a list.
+    ``owner``: at the end of a list, what the list belongs to: a SWITCH (whose follower is
+    next), a DO_WHILE (whose condition is next), a FORK_JOIN (nothing: the JOIN counts), or
+    None at the end of the definition.
+    """
+
+    __slots__ = (
+        "child_template",
+        "constant_input",
+        "default_template",
+        "input_template",
+        "loops",
+        "owner",
+        "policy",
+        "reference_name",
+        "task",
+        "task_def",
+        "then",
+        "type",
+    )
+
+    def __init__(
+        self,
+        task: WorkflowTask,
+        task_def: TaskDef | None,
+        *,
+        then: str | None,
+        owner: "Node | None",
+    ) -> None:
+        self.task = task
+        self.task_def = task_def
+        self.reference_name = task.task_reference_name
+        self.type = task.type
+        self.then = then
+        self.owner = owner
+        self.loops: tuple[str, ...] = ()
+        if owner is not None:
+            inside = (owner.reference_name,) if owner.type == "DO_WHILE" else ()
+            self.loops = owner.loops + inside
+        self.policy: Policy = policy_of(task, task_def, is_worker=self.is_worker)
+        defaults = task_def.input_template if task_def else {}
+        self.input_template: Template = compile_template({**defaults, **task.input_parameters})
+        self.default_template = compile_template(defaults) if defaults else None
+        self.constant_input: Payload | None = None
+        if self.input_template.is_constant and not defaults:
+            self.constant_input = Payload.of(self.input_template.constant)
+        self.child_template = compile_template(_child_parameters(task))
+
+    @property
+    def is_worker(self) -> bool:
+        """True when workers poll tasks of this node."""
+        return self.type not in SYSTEM_TYPES
+
+    @property
+    def queue(self) -> str:
+        """The task type that workers poll: a SIMPLE task's name, else the type itself."""
+        return self.task.name if self.type == "SIMPLE" else self.type
+
+    @property
+    def definition_name(self) -> str:
+        """The wire's taskDefName. Source: semantics.md a.6."""
+        return self.type if self.type in NAMED_BY_TYPE else self.task.name
+
+
+def _child_parameters(task: WorkflowTask) -> dict[str, Any]:
+    """Return what names a SUB_WORKFLOW's child.
+
+    The firmware definitions keep name and version in inputParameters (sources S2.2).
+    """
+    params = task.sub_workflow_param
+    if params is None:
+        given = task.input_parameters
+        named = {"name": given.get("name"), "version": given.get("version")}
+        return {**named, "priority": None, "taskToDomain": {}}
+    return {
+        "name": params.name,
+        "version": params.version,
+        "priority": params.priority,
+        "taskToDomain": params.task_to_domain,
+    }
+
+
+class Graph:
+    """All nodes of a snapshot by reference name."""
+
+    __slots__ = ("digest", "first", "nodes", "output_template", "permissive", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, digest: str) -> None:
+        self.snapshot = snapshot
+        self.digest = digest
+        self.nodes: dict[str, Node] = {}
+        tasks = snapshot.workflow.tasks
+        self.first = tasks[0].task_reference_name if tasks else None
+        self.output_template = compile_template(snapshot.workflow.output_parameters)
+        self._index(tasks, None)
+        self.permissive = [
+            node
+            for node in self.nodes.values()
+            if node.policy.is_permissive and not node.policy.is_optional
+        ]
+
+    @property
+    def definition(self) -> WorkflowDef:
+        """The definition as registered when the run was started."""
+        return self.snapshot.workflow
+
+    def node_of(self, task: Task) -> Node:
+        """Return the node a task is an attempt at."""
+        return self.nodes[task.node or task.reference_name]
+
+    def loops_of(self, task: Task) -> tuple[str, ...]:
+        """Return the full names of the DO_WHILE tasks around a task, outermost first."""
+        node = self.nodes.get(task.node or task.reference_name)
+        if node is None or not node.loops:
+            return ()
+        if len(node.loops) == 1:
+            return node.loops
+        numbers = task.suffix.split("__")[1:]
+        return tuple(
+            "__".join((loop, *numbers[:depth])) for depth, loop in enumerate(node.loops)
+        )
+
+    def members_of(self, loop: str) -> Iterator[Node]:
+        """Yield the nodes inside a DO_WHILE, at any depth, in definition order."""
+        return (node for node in self.nodes.values() if loop in node.loops)
+
+    def _index(self, tasks: Sequence[WorkflowTask], owner: Node | None) -> None:
+        for place, task in enumerate(tasks):
+            then = tasks[place + 1].task_reference_name if place + 1 < len(tasks) else None
+            task_def = self.snapshot.task_defs.get(task.name) or task.task_definition
+            node = Node(task, task_def, then=then, owner=owner)
+            self.nodes[task.task_reference_name] = node
+            for inner in inner_lists(task):
+                self._index(inner, node)
+
+
+def inner_lists(task: WorkflowTask) -> Iterator[Sequence[WorkflowTask]]:
+    """Yield the lists of nodes that a node holds: cases, branches, a loop's body."""
+    yield from task.decision_cases.values()
+    yield task.default_case
+    yield from task.fork_tasks
+    yield task.loop_over

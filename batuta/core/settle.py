@@ -1,0 +1,147 @@
+"""From ended tasks to what follows them, until nothing follows at once.
+
+Theory of operation. Whatever ends a task puts it on the draft's agenda. Settling takes one at a
+time: a failure becomes another attempt, the end of the run, or is let through; a success makes
+the node's followers. When the agenda is empty, the JOINs and DO_WHILEs that may have become
+decidable are looked at, which may fill it again; when nothing is left and no task is live, the
+run is complete. Nothing recurses. A decision that has taken SETTLE_STEPS_MAX steps stops with a
+CONTINUE timer due at once: what is left is found again from the records (an ended task whose
+``is_executed`` is false), as it is after a pause.
+"""
+
+from batuta.core.draft import Draft
+from batuta.core.ending import complete, fail_attempt, finish, is_let_through
+from batuta.core.graph import Node
+from batuta.core.scope import task_output
+from batuta.core.tasks import begin
+from batuta.core.tasks.branch import chosen_case
+from batuta.core.tasks.join import check_join, fail_stuck_join
+from batuta.core.tasks.loop import check_loop, loop_name
+from batuta.core.tasks.terminate import end_of_run
+from batuta.model.command import TimerKind
+from batuta.model.execution import Task, WorkflowStatus
+
+SETTLE_STEPS_MAX = 500  # followers computed in one transaction; bounds its size and its time
+
+
+def settle(draft: Draft) -> None:
+    """Compute everything that follows the tasks on the agenda."""
+    while not draft.workflow.status.is_terminal and not draft.wanted:
+        if draft.workflow.status is WorkflowStatus.PAUSED:
+            draft.agenda.clear()
+            return
+        if draft.agenda:
+            if draft.steps >= SETTLE_STEPS_MAX:
+                draft.set_timer(TimerKind.CONTINUE, draft.now_ms)
+                return
+            draft.steps += 1
+            _follow(draft, draft.execution.tasks[draft.agenda.popleft()])
+        elif not _check_containers(draft):
+            _close(draft)
+            return
+
+
+def schedule(draft: Draft, reference_name: str, suffix: str) -> None:
+    """Make the first attempt at a node, unless this iteration already has one."""
+    if draft.execution.latest_task(reference_name + suffix) is not None:
+        return  # a joinOn or a rerun made it already: OSS drops the second one too
+    begin(draft, draft.execution.graph.nodes[reference_name], suffix)
+
+
+def gather(draft: Draft) -> None:
+    """Put on the agenda what an interrupted or paused decision left. O(tasks), rare."""
+    for task in draft.execution.in_order():
+        if task.status.is_terminal:
+            if not task.is_executed and not task.is_retried:
+                draft.agenda.append(task.seq)
+        elif task.task_type in {"JOIN", "DO_WHILE"}:
+            draft.checks[task.seq] = None
+    if draft.execution.seq_last == 0:
+        start(draft)
+
+
+def start(draft: Draft) -> None:
+    """Schedule the first node; a definition without tasks is complete at once."""
+    first = draft.execution.graph.first
+    if first is None:
+        finish(
+            draft,
+            WorkflowStatus.COMPLETED,
+            reason="No tasks found to be executed",
+        )
+        return
+    schedule(draft, first, "")
+
+
+def _follow(draft: Draft, task: Task) -> None:
+    """Deal with one ended task: another attempt, the end of the run, or its followers."""
+    if task.is_retried or task.is_executed:
+        return
+    node = draft.execution.graph.node_of(task)
+    if not task.status.is_successful and not is_let_through(draft, task, node):
+        fail_attempt(draft, task, node)
+        return
+    task = draft.put(draft.execution.tasks[task.seq], is_executed=True)
+    for join in draft.execution.waiting.get(task.reference_name, ()):
+        draft.checks[join] = None
+    if node.loops:
+        draft.checks[draft.execution.latest[draft.execution.graph.loops_of(task)[-1]]] = None
+    if node.type == "TERMINATE":
+        ending = end_of_run(draft, task)
+        output = task_output(draft, task)
+        finish(draft, ending.status, reason=ending.reason, output=output)
+        return
+    _schedule_followers(draft, task, node)
+
+
+def _schedule_followers(draft: Draft, task: Task, node: Node) -> None:
+    suffix = task.suffix
+    if node.type == "FORK_JOIN":
+        for branch in node.task.fork_tasks:
+            if branch:
+                schedule(draft, branch[0].task_reference_name, suffix)
+    elif node.type in {"SWITCH", "DECISION"}:
+        case = chosen_case(draft, task, node)
+        if case:
+            schedule(draft, case[0].task_reference_name, suffix)
+            return
+    after: Node | None = node
+    # The end of a SWITCH's case goes on behind the SWITCH; of a branch or a loop body it does
+    # not: a JOIN and a DO_WHILE are checked when the agenda is empty.
+    while after is not None:
+        if after.then is not None:
+            schedule(draft, after.then, suffix)
+            return
+        owner = after.owner
+        after = owner if owner is not None and owner.type in {"SWITCH", "DECISION"} else None
+
+
+def _check_containers(draft: Draft) -> bool:
+    """Decide the JOINs and loops that may have become decidable; say if any of them moved."""
+    execution = draft.execution
+    checks, draft.checks = list(draft.checks), {}
+    has_moved = False
+    for seq in checks:
+        task = execution.tasks.get(seq)
+        if task is None or task.status.is_terminal:
+            continue
+        if task.task_type == "JOIN":
+            has_moved |= check_join(draft, task)
+        elif execution.loop_live.get(loop_name(task), 0) == 0:
+            following = check_loop(draft, task)
+            has_moved = True
+            if following is not None:
+                schedule(draft, *following)
+    return has_moved or bool(draft.agenda)
+
+
+def _close(draft: Draft) -> None:
+    """Complete the run when no task is live; fail it when only waiting ones are."""
+    execution = draft.execution
+    if execution.live_count == 0:
+        complete(draft)
+    elif execution.active_count == 0:
+        # Only JOINs and loops are live and none of them can move: OSS waits for ever.
+        fail_stuck_join(draft)
+        if draft.agenda:
+            settle(draft)

@@ -1,0 +1,118 @@
+"""What all task types share when an attempt is made: its fields, input and delay."""
+
+from typing import Any
+
+import msgspec
+
+from batuta.core.draft import Draft
+from batuta.core.graph import Node
+from batuta.core.scope import RunScope
+from batuta.core.template import TemplateError
+from batuta.core.timers import set_limits
+from batuta.model.command import TimerKind
+from batuta.model.execution import Task, TaskStatus
+from batuta.model.payload import Payload
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """A node to be attempted: where, after which failure, how late."""
+
+    node: Node
+    suffix: str
+    retry_of: Task | None
+    delay_ms: int
+
+
+def create(
+    draft: Draft,
+    attempt: Attempt,
+    *,
+    status: TaskStatus = TaskStatus.SCHEDULED,
+    task_type: str | None = None,
+    extra_input: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Task | None:
+    """Add the attempt's task with its input resolved.
+
+    A retry keeps the reason of the attempt before and resolves its input anew (gotchas.md 27).
+
+    Args:
+        extra_input: Keys the engine adds to the input (a SWITCH's ``case``, ...).
+
+    Returns:
+        The task; None when its template exceeds a limit, it has then failed.
+    """
+    node, before = attempt.node, attempt.retry_of
+    task_id = draft.new_id()
+    error: str | None = None
+    try:
+        task_input = resolve_input(draft, node, task_id, extra_input)
+    except TemplateError as exceeded:
+        error = str(exceeded)
+        task_input = Payload.of({})
+    if before is not None:
+        fields["retry_count"] = before.retry_count + 1
+        fields["retried_task_id"] = before.task_id
+        fields["reason"] = before.reason
+    if attempt.suffix and "iteration" not in fields:
+        fields["iteration"] = int(attempt.suffix.rsplit("__", 1)[1])
+    task = draft.add(
+        node,
+        attempt.suffix,
+        task_input,
+        task_id=task_id,
+        task_type=task_type or node.type,
+        status=status,
+        first_scheduled_at_ms=before.first_scheduled_at_ms if before else draft.now_ms,
+        **fields,
+    )
+    if error is not None:
+        draft.end(task, TaskStatus.FAILED_WITH_TERMINAL_ERROR, reason=error)
+        return None
+    return task
+
+
+def resolve_input(
+    draft: Draft, node: Node, task_id: str | None, extra: dict[str, Any] | None = None
+) -> Payload:
+    """Return the node's input parameters with their expressions resolved.
+
+    The task definition's inputTemplate fills keys that are missing and keys that resolved to
+    null. Source: semantics.md e.
+    """
+    if extra is None and node.constant_input is not None:
+        return node.constant_input
+    scope = RunScope(draft, task_id)
+    values = node.input_template.resolve(scope)
+    if node.default_template is not None:
+        defaults = node.default_template.resolve(scope)
+        values = {**values, **{k: v for k, v in defaults.items() if values.get(k) is None}}
+    return Payload.of({**values, **extra} if extra else values)
+
+
+def start_or_delay(draft: Draft, task: Task, attempt: Attempt) -> bool:
+    """Set the attempt's limits; hold it back when it has a delay.
+
+    Returns:
+        True when the task may start now; else its ENQUEUE timer starts it.
+    """
+    policy = attempt.node.policy
+    delay_ms = attempt.delay_ms if attempt.retry_of else policy.start_delay_ms
+    set_limits(draft, task, policy, delay_ms=delay_ms)
+    if delay_ms <= 0 and not policy.backoff_jitter_ms:
+        return True
+    if attempt.retry_of:
+        delay_ms += draft.jitter_ms(policy.backoff_jitter_ms)
+    if delay_ms <= 0:
+        return True
+    draft.set_timer(TimerKind.ENQUEUE, draft.now_ms + delay_ms, task)
+    return False
+
+
+def delay_fields(attempt: Attempt) -> dict[str, Any]:
+    """Return what a delayed task says of its delay: a retry's callback, or the startDelay."""
+    if attempt.retry_of:
+        delay_ms = attempt.delay_ms or (1 if attempt.node.policy.backoff_jitter_ms else 0)
+        return {"callback_after_ms": delay_ms, "start_delay_ms": delay_ms} if delay_ms else {}
+    start_delay_ms = attempt.node.policy.start_delay_ms
+    return {"start_delay_ms": start_delay_ms} if start_delay_ms else {}

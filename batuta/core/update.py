@@ -1,0 +1,240 @@
+"""What reports, timers and ended leases do to a task. Source: semantics.md g, d.3 - d.7."""
+
+import msgspec
+
+from batuta.core.draft import Draft
+from batuta.core.ending import finish
+from batuta.core.graph import Node
+from batuta.core.policy import SECOND_MS
+from batuta.core.scope import task_output
+from batuta.core.settle import gather
+from batuta.core.tasks import start_late
+from batuta.core.tasks.wait import is_over
+from batuta.core.timers import clear_timers
+from batuta.model.change import AddLog
+from batuta.model.command import (
+    ChildEnded,
+    ExpireLease,
+    FireTimer,
+    TimerKind,
+    UpdateReference,
+    UpdateTask,
+)
+from batuta.model.definition import TaskTimeoutPolicy
+from batuta.model.error import NotFoundError
+from batuta.model.execution import Task, TaskStatus, WorkflowStatus
+from batuta.model.payload import EMPTY, Payload
+
+REASON_CHARACTERS_MAX = 500  # longer ones are cut, as OSS does (semantics.md a.7)
+LOG_LINES_MAX = 10  # of one update; OSS's taskExecLogSizeLimit
+
+
+def update_task(draft: Draft, command: UpdateTask) -> None:
+    """Take a worker's report: IN_PROGRESS gives the task back, anything else ends it.
+
+    A report for an ended or superseded task changes nothing (gotchas.md 22).
+    """
+    task = draft.execution.task(command.task_id)
+    if task is None:
+        raise NotFoundError(
+            f"workflow {command.workflow_id!r} has no task {command.task_id!r}"
+        )
+    if task.status.is_terminal or draft.workflow.status.is_terminal:
+        return
+    for line in command.logs[:LOG_LINES_MAX]:
+        draft.note(AddLog(task_id=task.task_id, created_at_ms=draft.now_ms, line=line))
+    output = command.output
+    if command.is_merged:
+        output = _merged(draft, task, output)
+    task = draft.release(task)
+    if command.worker_id:
+        task = draft.put(task, worker_id=command.worker_id)
+    node = draft.execution.graph.node_of(task)
+    reason = command.reason[:REASON_CHARACTERS_MAX] if command.reason else task.reason
+    if command.status.is_terminal:
+        clear_timers(draft, task, node.policy)
+        draft.end(task, command.status, output=output, reason=reason)
+    else:
+        _give_back(draft, task, node, command, output, reason)
+
+
+def update_reference(draft: Draft, command: UpdateReference) -> None:
+    """Report on the open task of a reference name, bare or with its loop suffix; merge output.
+
+    Source: TaskServiceImpl.updateTask; the first open exact name, else the first open one
+    whose name without the loop suffix matches.
+    """
+    name = command.reference_name
+    exact = draft.execution.latest_task(name)
+    task = exact if exact is not None and not exact.status.is_terminal else None
+    if task is None:
+        task = next((t for t in draft.execution.live_tasks() if t.node_name == name), None)
+    if task is None:
+        raise NotFoundError(
+            f"workflow {command.workflow_id!r} has no open task {name!r}; it has ended or has "
+            "not been reached"
+        )
+    update_task(
+        draft,
+        UpdateTask(
+            workflow_id=command.workflow_id,
+            task_id=task.task_id,
+            status=command.status,
+            output=command.output,
+            is_merged=True,
+            worker_id=command.worker_id,
+        ),
+    )
+
+
+def child_ended(draft: Draft, command: ChildEnded) -> None:
+    """Take a child's end; one of a superseded attempt is dropped (gotchas.md 39)."""
+    task = draft.execution.task(command.task_id)
+    if task is None or task.child_id != command.child_id or task.status.is_terminal:
+        return
+    node = draft.execution.graph.node_of(task)
+    clear_timers(draft, task, node.policy)
+    output = _merged(draft, task, command.output)
+    draft.end(task, command.status, output=output, reason=command.reason)
+
+
+def fire_timer(draft: Draft, command: FireTimer) -> None:
+    """Do what a due timer is for; one whose task has ended is moot."""
+    if command.kind is TimerKind.CONTINUE:
+        draft.clear_timer(TimerKind.CONTINUE)
+        gather(draft)
+        return
+    if draft.workflow.status.is_terminal:
+        return
+    if command.kind is TimerKind.WORKFLOW_TIMEOUT:
+        _time_out_workflow(draft)
+        return
+    task = draft.execution.task(command.task_id)
+    if task is None or task.status.is_terminal:
+        return
+    if command.kind is TimerKind.WAIT:
+        is_over(draft, task)
+    elif command.kind is TimerKind.ENQUEUE:
+        draft.clear_timer(TimerKind.ENQUEUE, task)
+        start_late(draft, task)
+    else:
+        _time_out_task(draft, task, command.kind)
+
+
+def expire_lease(draft: Draft, command: ExpireLease) -> None:
+    """End a task whose worker kept silent for too long, or took too long in all.
+
+    A missed response time is always TIMED_OUT and tried again, whatever timeoutPolicy says
+    (gotchas.md 26); timeoutSeconds obeys the policy.
+    """
+    task = draft.execution.task(command.task_id)
+    lease = draft.execution.leases.get(command.task_id)
+    if task is None or lease is None or lease.poll_count != command.poll_count:
+        return
+    if lease.expires_at_ms > draft.now_ms:
+        return
+    node = draft.execution.graph.node_of(task)
+    is_over_time = lease.timeout_ms and draft.now_ms >= lease.started_at_ms + lease.timeout_ms
+    clear_timers(draft, task, node.policy)
+    task = draft.release(task, expired_at_ms=draft.now_ms)
+    if is_over_time:
+        seconds = lease.timeout_ms // SECOND_MS
+        reason = f"Task timed out after {seconds} seconds. Timeout policy configured to "
+        _end_by_policy(draft, task, node, reason + node.policy.timeout_policy)
+        return
+    seconds = lease.lease_ms // SECOND_MS
+    reason = f"responseTimeout: {seconds} exceeded for the taskId: {task.task_id} with Task "
+    reason += f"Definition: {node.definition_name}"
+    draft.end(task, TaskStatus.TIMED_OUT, reason=reason)
+
+
+def _give_back(  # noqa: PLR0913  the parts of one report
+    draft: Draft,
+    task: Task,
+    node: Node,
+    command: UpdateTask,
+    output: Payload | None,
+    reason: str | None,
+) -> None:
+    """Take an IN_PROGRESS report: a worker task is ready again, now or after its callback.
+
+    A task of the engine's own types stays IN_PROGRESS (gotchas.md 21).
+    """
+    if task.queue is None:
+        draft.put(task, output=output, reason=reason)
+        return
+    if task.callback_after_ms or task.start_delay_ms:
+        draft.clear_timer(TimerKind.ENQUEUE, task)
+    task = draft.put(
+        task,
+        output=output,
+        reason=reason,
+        status=TaskStatus.SCHEDULED,
+        callback_after_ms=command.callback_after_ms,
+    )
+    limit_ms = node.policy.lease_limit_ms
+    if limit_ms and task.started_at_ms:
+        draft.set_timer(TimerKind.TASK_TIMEOUT, task.started_at_ms + limit_ms, task)
+    if command.callback_after_ms > 0:
+        due_at_ms = draft.now_ms + command.callback_after_ms
+        draft.set_timer(TimerKind.ENQUEUE, due_at_ms, task)
+    else:
+        draft.enqueue(task, node.policy)
+
+
+def _merged(draft: Draft, task: Task, output: Payload | None) -> Payload:
+    before = task_output(draft, task)
+    if output is None or output == EMPTY:
+        return before
+    if before == EMPTY:
+        return output
+    added = {k: msgspec.Raw(v) for k, v in _members(output).items()}
+    return Payload.of({**{k: msgspec.Raw(v) for k, v in _members(before).items()}, **added})
+
+
+def _members(payload: Payload) -> dict[str, msgspec.Raw]:
+    """Return an object's members with their values as bytes."""
+    assert payload.raw is not None, "a payload is loaded before it is merged"
+    found: dict[str, msgspec.Raw] = msgspec.json.decode(payload.raw, type=dict[str, msgspec.Raw])
+    return found
+
+
+def _time_out_workflow(draft: Draft) -> None:
+    definition = draft.execution.graph.definition
+    workflow = draft.workflow
+    limit = definition.timeout_seconds
+    since_ms = draft.now_ms - (workflow.last_retried_at_ms or workflow.created_at_ms)
+    if limit <= 0 or since_ms < limit * SECOND_MS:
+        return
+    reason = (
+        f"Workflow timed out after {since_ms // SECOND_MS} seconds. Timeout configured as "
+        f"{limit} seconds. Timeout policy configured to TIME_OUT_WF"
+    )
+    finish(draft, WorkflowStatus.TIMED_OUT, reason=reason)
+
+
+def _time_out_task(draft: Draft, task: Task, kind: TimerKind) -> None:
+    """Apply a limit whose timer fired; a poll timeout of a task in hand is moot."""
+    node = draft.execution.graph.node_of(task)
+    policy = node.policy
+    if kind is TimerKind.POLL_TIMEOUT and task.task_id in draft.execution.leases:
+        draft.clear_timer(kind, task)
+        return
+    limit_ms, name = {
+        TimerKind.POLL_TIMEOUT: (policy.poll_timeout_ms, "poll timed out"),
+        TimerKind.TOTAL_TIMEOUT: (policy.total_timeout_ms, "total timed out"),
+    }.get(kind, (policy.timeout_ms, "timed out"))
+    reason = (
+        f"Task {name} after {limit_ms // SECOND_MS} seconds. Timeout policy configured to "
+        f"{policy.timeout_policy}"
+    )
+    clear_timers(draft, task, policy)
+    _end_by_policy(draft, draft.release(task), node, reason)
+
+
+def _end_by_policy(draft: Draft, task: Task, node: Node, reason: str) -> None:
+    """End a task that took too long: RETRY goes on by retries, TIME_OUT_WF ends the run."""
+    task = draft.end(task, TaskStatus.TIMED_OUT, reason=reason)
+    if node.policy.timeout_policy is TaskTimeoutPolicy.TIME_OUT_WF:
+        why = f"Task {task.task_id} failed with status: TIMED_OUT and reason: '{reason}'"
+        finish(draft, WorkflowStatus.TIMED_OUT, reason=why, failed=task)
