@@ -169,6 +169,16 @@ def batch(
     )
 
 
+def together(*runs: RunChanges) -> Decision:
+    """Return a decision of several runs."""
+    return Decision(runs)
+
+
+def give_back(lease: Lease) -> Touch:
+    """Return an undelivered lease to its queue."""
+    return Touch(task_id=lease.task_id, poll_count=lease.poll_count, is_given_back=True)
+
+
 def claim(queue: str = "build", count: int = 1, worker_id: str | None = "w1") -> Claim:
     """Return a wish for tasks of a queue."""
     return Claim(queue=queue, worker_id=worker_id, count=count)

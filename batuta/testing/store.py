@@ -14,15 +14,31 @@ The fixture gives an empty store. Nothing in the suite sleeps or looks at the wa
 
 import pytest
 
+from batuta.testing.cases.catalog import CatalogCases
 from batuta.testing.cases.conflict import ConflictCases
+from batuta.testing.cases.journal import JournalCases
+from batuta.testing.cases.lease import LeaseCases
 from batuta.testing.cases.payload import PayloadCases
+from batuta.testing.cases.queue import QueueCases
 from batuta.testing.cases.run import RunCases
+from batuta.testing.cases.search import SearchCases
 from batuta.testing.cases.subject import Subject
+from batuta.testing.cases.timer import TimerCases
 
 __all__ = ["StoreSuite", "Subject"]
 
 
-class StoreSuite(RunCases, PayloadCases, ConflictCases):
+class StoreSuite(
+    RunCases,
+    PayloadCases,
+    ConflictCases,
+    QueueCases,
+    LeaseCases,
+    TimerCases,
+    JournalCases,
+    CatalogCases,
+    SearchCases,
+):
     """All cases; inherit it and give it a ``store``."""
 
     pytestmark = pytest.mark.asyncio
