@@ -96,6 +96,8 @@ class _Parser:
 
     def _take(self) -> Token:
         token = self._token
+        if token.kind == "end":
+            raise UnknownFormError
         self._position += 1
         return token
 

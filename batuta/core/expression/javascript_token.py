@@ -16,7 +16,12 @@ _TOKEN = re.compile(
         |\|\||\?\?|\?\.(?![0-9])|\+\+|--|[-+*/%&|^]=|<<|>>|\*\*|[{}()\[\];,<>+\-*/%&|^!~?:=.])""",
     re.VERBOSE | re.ASCII,
 )
-_ESCAPE = re.compile(r"\\(u\{[0-9a-fA-F]+\}|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_ESCAPE = re.compile(
+    r"""\\(?:u(?P<high>[dD][89abAB][0-9a-fA-F]{2})\\u(?P<low>[dD][c-fC-F][0-9a-fA-F]{2})
+        |u\{(?P<point>[0-9a-fA-F]+)\}|u(?P<unit>[0-9a-fA-F]{4})|x(?P<byte>[0-9a-fA-F]{2})
+        |(?P<other>.))""",
+    re.DOTALL | re.VERBOSE,
+)
 _ESCAPES = {"n": "\n", "t": "\t", "b": "\b", "v": "\v", "f": "\f", "r": "\r", "0": "\0"}
 WORDS = {
     "true": True,
@@ -87,15 +92,16 @@ def string_of(literal: str) -> str:
 
 
 def _escaped(match: re.Match[str]) -> str:
-    escape = match[1]
-    if escape in ("u", "x"):
-        raise UnknownFormError
-    if escape[0] in "ux":
-        code = int(escape[1:].strip("{}"), 16)
+    high, low, point, unit, byte, other = match.groups()
+    if other is None:
+        code = int(point or unit or byte or "0", 16)
+        if high is not None:
+            code = 0x10000 + (int(high, 16) - 0xD800) * 0x400 + int(low, 16) - 0xDC00
         if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
             raise UnknownFormError  # half of a pair, or no character
         return chr(code)
     follower = match.string[match.end() : match.end() + 1]
-    if escape in "123456789" or (escape == "0" and follower.isdigit()) or escape in "\u2028\u2029":
+    is_octal = other in "123456789" or (other == "0" and follower.isdigit())
+    if is_octal or other in "ux\u2028\u2029":
         raise UnknownFormError
-    return _ESCAPES.get(escape, escape)
+    return _ESCAPES.get(other, other)
