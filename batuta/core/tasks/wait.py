@@ -7,6 +7,7 @@ from batuta.core.durations import parse_duration_ms, parse_until_ms
 from batuta.core.scope import task_input
 from batuta.core.tasks.attempt import Attempt, create, delay_fields, start_or_delay
 from batuta.model.command import TimerKind
+from batuta.model.error import InvalidError
 from batuta.model.execution import Task, TaskStatus
 from batuta.model.payload import EMPTY
 
@@ -25,7 +26,7 @@ def start(draft: Draft, task: Task) -> None:
     values = task_input(draft, task).value
     try:
         due_at_ms = _due_at_ms(values, draft.now_ms)
-    except ValueError as error:
+    except (ValueError, InvalidError) as error:
         status = TaskStatus.FAILED_WITH_TERMINAL_ERROR
         draft.end(task, status, started_at_ms=draft.now_ms, reason=str(error))
         return

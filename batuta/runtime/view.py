@@ -1,0 +1,97 @@
+"""What the engine shows: records with their payloads and leases, ready for api and workers."""
+
+from typing import Any
+
+import msgspec
+
+from batuta.core.graph import Graph
+from batuta.model.definition import WorkflowDef
+from batuta.model.execution import Lease, Task, Workflow
+from batuta.model.payload import EMPTY, Payload
+
+
+class TaskView(msgspec.Struct, frozen=True, kw_only=True):
+    """A task; ``lease`` when a worker holds it now."""
+
+    task: Task
+    input: Payload
+    output: Payload
+    lease: Lease | None = None
+
+
+class RunView(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as committed; ``tasks`` in order of creation, empty when not asked for."""
+
+    workflow: Workflow
+    input: Payload
+    output: Payload
+    variables: Payload
+    tasks: list[TaskView]
+    graph: Graph
+
+
+class Polled(msgspec.Struct, frozen=True, kw_only=True):
+    """A task in a worker's hands; the lease is on disk."""
+
+    workflow: Workflow
+    task: Task
+    input: Payload
+    output: Payload
+    lease: Lease
+    graph: Graph
+
+
+class Updated(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report did; durable. ``queue`` is the task's, domain included."""
+
+    workflow_id: str
+    task_id: str
+    queue: str | None = None
+    domain: str | None = None
+    is_terminal: bool = False
+
+
+class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A wish to start a run; ``version`` 0 is the latest; ``definition`` is an inline one."""
+
+    name: str
+    version: int = 0
+    input: Payload = EMPTY
+    correlation_id: str | None = None
+    priority: int = 0
+    task_to_domain: dict[str, str] = {}
+    definition: WorkflowDef | None = None
+    event: str | None = None
+    dialect: str = ""
+
+
+class PollData(msgspec.Struct, frozen=True, kw_only=True):
+    """Who polled a queue last, and when."""
+
+    queue: str
+    domain: str | None
+    worker_id: str | None
+    last_poll_at_ms: int
+
+
+class QueueState(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue's depth and its last poll (0 = none since this node started)."""
+
+    queue: str
+    ready: int
+    leased: int
+    oldest_at_ms: int
+    last_poll_at_ms: int
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A node at a glance."""
+
+    version: str
+    store: str
+    node: str
+    started_at_ms: int
+    counts: dict[str, int]
+    queues: list[QueueState]
+    recent: list[Workflow]
+    loops: dict[str, dict[str, Any]]
