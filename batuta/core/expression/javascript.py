@@ -18,19 +18,11 @@ SPACE: Final = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
-# What an object without an own property of that name inherits.
-INHERITED: Final = frozenset(
-    (
-        *("toString", "toLocaleString", "valueOf", "hasOwnProperty", "isPrototypeOf"),
-        *("propertyIsEnumerable", "__proto__", "__defineGetter__", "__defineSetter__"),
-        *("__lookupGetter__", "__lookupSetter__", "constructor"),
-    )
-)
+
 
 _EXACT_MAX = 1 << 53  # integers up to here are doubles without loss
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _RADIX = re.compile(r"0(?:[xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
-_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 _PLAIN_DIGITS_MAX = 21  # Number::toString writes an exponent above this
 _SMALL_EXPONENT = -6  # ... and below this
 
@@ -240,14 +232,14 @@ def _relation(
     def relate(left: Any, right: Any) -> bool:
         left, right = to_primitive(left), to_primitive(right)
         if type(left) is str and type(right) is str:
-            return texts(_code_units(left), _code_units(right))
+            return texts(code_units(left), code_units(right))
         return numbers(to_number(left), to_number(right))
 
     return relate
 
 
-def _code_units(text: str) -> bytes:
-    """Give bytes that are ordered as JavaScript orders texts: by UTF-16 code units."""
+def code_units(text: str) -> bytes:
+    """Give a text's UTF-16 code units, two bytes each, in the order in which they compare."""
     return text.encode("utf-16-be", "surrogatepass")
 
 
@@ -266,88 +258,6 @@ OPERATORS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "/": _arithmetic(_divide),
     "%": _arithmetic(_remainder),
 }
-
-
-def member(value: Any, key: Any) -> Any:
-    """Answer ``value[key]``.
-
-    Raises:
-        ScriptError: value is null or undefined.
-        NotSimpleError: the property is inherited, or half of a surrogate pair.
-    """
-    if value is None or value is UNDEFINED:
-        shown = to_text(value)
-        raise ScriptError(f"TypeError: Cannot read property '{to_text(key)}' of {shown}")
-    name = key if type(key) is str else to_text(key)
-    if type(value) is dict:
-        if name in value:
-            return value[name]
-        if name in INHERITED:
-            raise NotSimpleError(f"the inherited property {name!r}")
-        return UNDEFINED
-    if type(value) in (list, str):
-        if name == "length":
-            return _length(value)
-        if _INDEX.fullmatch(name):
-            return _at(value, int(name))
-    raise NotSimpleError(f"the property {name!r} of a {type_of(value)}")
-
-
-def _length(value: list[Any] | str) -> int:
-    return len(_code_units(value)) // 2 if isinstance(value, str) else len(value)
-
-
-def _at(value: list[Any] | str, index: int) -> Any:
-    if isinstance(value, str) and _length(value) != len(value):
-        raise NotSimpleError("an index into a text with characters beyond U+FFFF")
-    return value[index] if index < len(value) else UNDEFINED
-
-
-def _same_or_nan(left: Any, right: Any) -> bool:
-    if type(left) is float and type(right) is float and math.isnan(left) and math.isnan(right):
-        return True
-    return strict_equal(left, right)
-
-
-def _text_index(text: str, part: Any) -> int:
-    found = text.find(to_text(part))
-    return found if found <= 0 else _length(text[:found])
-
-
-def _list_index(items: list[Any], wanted: Any) -> int:
-    return next((i for i, item in enumerate(items) if strict_equal(item, wanted)), -1)
-
-
-# Methods by name: how many arguments, and the meaning for texts and for lists.
-METHODS: Final[dict[str, tuple[int, Callable[..., Any], Callable[..., Any] | None]]] = {
-    "includes": (
-        1,
-        lambda text, part: to_text(part) in text,
-        lambda items, wanted: any(_same_or_nan(item, wanted) for item in items),
-    ),
-    "indexOf": (1, _text_index, _list_index),
-    "startsWith": (1, lambda text, part: text.startswith(to_text(part)), None),
-    "endsWith": (1, lambda text, part: text.endswith(to_text(part)), None),
-    "toLowerCase": (0, str.lower, None),
-    "toUpperCase": (0, str.upper, None),
-    "trim": (0, lambda text: text.strip(SPACE), None),
-}
-
-
-def call(value: Any, name: str, arguments: list[Any]) -> Any:
-    """Call one of METHODS on a value.
-
-    Raises:
-        ScriptError: value has no such method.
-    """
-    _, of_text, of_list = METHODS[name]
-    if value is None or value is UNDEFINED:
-        member(value, name)
-    if type(value) is str:
-        return of_text(value, *arguments)
-    if type(value) is list and of_list is not None:
-        return of_list(value, *arguments)
-    raise ScriptError(f"TypeError: {name} is not a function")
 
 
 def to_result(value: Any) -> Any:

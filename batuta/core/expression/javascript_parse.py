@@ -11,16 +11,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from batuta.core.expression.javascript import (
-    INHERITED,
-    METHODS,
     OPERATORS,
     UNDEFINED,
-    call,
     is_true,
-    member,
     to_number,
     type_of,
 )
+from batuta.core.expression.javascript_member import INHERITED, METHODS, call, member
 from batuta.core.expression.javascript_token import (
     NO_FUNCTION_NAMES,
     WORDS,
