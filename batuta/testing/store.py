@@ -24,6 +24,7 @@ from batuta.testing.cases.run import RunCases
 from batuta.testing.cases.search import SearchCases
 from batuta.testing.cases.subject import Subject
 from batuta.testing.cases.timer import TimerCases
+from batuta.testing.model import ModelCases
 
 __all__ = ["StoreSuite", "Subject"]
 
@@ -38,6 +39,7 @@ class StoreSuite(
     JournalCases,
     CatalogCases,
     SearchCases,
+    ModelCases,
 ):
     """All cases; inherit it and give it a ``store``."""
 

@@ -151,9 +151,10 @@ def _write_change(state: State, run: Run, changes: RunChanges, change: Change) -
         case PutTask():
             _put_task(state, run, changes, change)
         case RetireTask():
-            row = run.tasks[change.seq]
-            run.tasks[change.seq] = TaskRow(row.task, changes.version_to, is_retired=True)
-            state.rows_written += 1
+            row = run.tasks.get(change.seq)
+            if row is not None:  # else it was made and dropped by one decision
+                run.tasks[change.seq] = TaskRow(row.task, changes.version_to, is_retired=True)
+                state.rows_written += 1
         case Enqueue():
             _assert_task(state, workflow_id, change.task_id, change.seq)
             queue.enqueue(state, workflow_id, change)

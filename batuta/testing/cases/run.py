@@ -219,6 +219,13 @@ class RunCases:
         found = await loaded(store, header.workflow_id, 1)
         assert (found.tasks, found.retired) == ([], [1])
 
+    async def test_retiring_a_task_that_was_never_written_is_nothing(self, store: Subject) -> None:
+        header = await a_run(store, put_task(task(1)))
+
+        await accept(store, step(header.workflow_id, 1, RetireTask(2)))
+
+        assert [t.seq for t, _, _ in (await loaded(store, header.workflow_id)).tasks] == [1]
+
     async def test_a_run_may_have_a_thousand_tasks(self, store: Subject) -> None:
         tasks = [task(seq) for seq in range(1, 1_001)]
         body = Payload(b'{"n":1}')
