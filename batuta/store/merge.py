@@ -48,12 +48,12 @@ class Tables(msgspec.Struct, kw_only=True):
     ``d`` is the decision's index in the batch; ids are text; ``at`` and ``size`` name bytes of
     the blob and are both None when there are none. The rows:
 
-    - versions: d, workflow_id, version_from (-1: never right)
-    - releases: d, workflow_id, task_id, poll_count (None: not checked), expired_at_ms or None
+    - versions: d, workflow_id, version_from
+    - releases: d, workflow_id, task_id, poll_count (None: not compared), expired_at_ms or None
     - drops: d, send_id
     - reserves: d, scope, key, workflow_id, until_ms
-    - workflows: Workflow, version, at and size of input, of output, of variables
-    - bumps, by workflow_id: workflow_id, version; runs of which nothing but that changed
+    - workflows: Workflow, version, updated_at_ms, at and size of input, output, variables
+    - bumps: workflow_id, version, updated_at_ms; runs of which nothing but that changed
     - tasks: workflow_id, version, Task, at and size of input, of output
     - larges: workflow_id, seq (0: the run), part, at, size; payloads too large to be inline
     - retired: workflow_id, version, seq
@@ -64,6 +64,9 @@ class Tables(msgspec.Struct, kw_only=True):
     - logs: task_id, created_at_ms, line
     - removed: workflow_id
     - entries: workflow_id, version, at_ms, kind, actor, request_id, at, size
+
+    ``settled`` are the tasks whose place the batch itself has changed: what a later Release of
+    one saw is the batch's own doing, and the stored lease is not compared again.
     """
 
     versions: list[Row] = field(default_factory=list)
@@ -71,7 +74,7 @@ class Tables(msgspec.Struct, kw_only=True):
     drops: list[Row] = field(default_factory=list)
     reserves: list[Row] = field(default_factory=list)
     workflows: list[Row] = field(default_factory=list)
-    bumps: dict[str, Row] = field(default_factory=dict)
+    bumps: list[Row] = field(default_factory=list)
     tasks: list[Row] = field(default_factory=list)
     larges: list[Row] = field(default_factory=list)
     retired: list[Row] = field(default_factory=list)
@@ -82,6 +85,7 @@ class Tables(msgspec.Struct, kw_only=True):
     logs: list[Row] = field(default_factory=list)
     removed: list[Row] = field(default_factory=list)
     entries: list[Row] = field(default_factory=list)
+    settled: set[str] = field(default_factory=set)
     blobs: list[bytes] = field(default_factory=list)
     blob_size: int = 0
 
@@ -96,28 +100,23 @@ class Tables(msgspec.Struct, kw_only=True):
 def merge(batch: Batch, refused: Container[int] = ()) -> Tables:
     """Return the rows of the batch's decisions, without the ``refused`` ones (by index)."""
     tables = Tables()
-    reached: dict[str, int] = {}
     for d, decision in enumerate(batch.decisions):
-        if d in refused:
-            continue
-        for run in decision.runs:
-            _merge_run(tables, reached, d, run)
+        if d not in refused:
+            for run in decision.runs:
+                _merge_run(tables, d, run)
+    versions = tables.versions
+    assert len({row[1] for row in versions}) == len(versions), "a run is at most once in a batch"
     return tables
 
 
-def _merge_run(tables: Tables, reached: dict[str, int], d: int, run: RunChanges) -> None:
+def _merge_run(tables: Tables, d: int, run: RunChanges) -> None:
     workflow_id = run.workflow_id
-    version = run.version_to
-    known = reached.get(workflow_id)
-    if known is None:
-        tables.versions.append((d, workflow_id, run.version_from))
-    elif known != run.version_from:
-        # Both were decided from one version of the run: only the first can be right.
-        tables.versions.append((d, workflow_id, -1))
-    reached[workflow_id] = version
-    tables.bumps[workflow_id] = (workflow_id, version)
+    tables.versions.append((d, workflow_id, run.version_from))
+    headers = len(tables.workflows)
     for change in run.changes:
         _MERGE[type(change)](tables, d, run, change)
+    if len(tables.workflows) == headers:
+        tables.bumps.append((workflow_id, run.version_to, run.entries[-1].at_ms))
     for entry in run.entries:
         changed = entry.changed
         tables.entries.append(
@@ -153,11 +152,11 @@ _NOT_GIVEN = (None, None)
 
 def _put_workflow(tables: Tables, _d: int, run: RunChanges, change: PutWorkflow) -> None:
     workflow_id = run.workflow_id
-    tables.bumps.pop(workflow_id, None)
     tables.workflows.append(
         (
             change.workflow,
             run.version_to,
+            run.entries[-1].at_ms,
             *_payload(tables, workflow_id, 0, "input", change.input),
             *_payload(tables, workflow_id, 0, "output", change.output),
             *_payload(tables, workflow_id, 0, "variables", change.variables),
@@ -189,19 +188,21 @@ def _enqueue(tables: Tables, _d: int, run: RunChanges, change: Enqueue) -> None:
 
 
 def _put_lease(tables: Tables, _d: int, _run: RunChanges, change: PutLease) -> None:
-    lease = change.lease
-    tables.queued.pop(lease.task_id, None)
-    tables.leases[lease.task_id] = lease
+    task_id = change.lease.task_id
+    tables.settled.add(task_id)
+    tables.queued.pop(task_id, None)
+    tables.leases[task_id] = change.lease
 
 
 def _release(tables: Tables, d: int, run: RunChanges, change: Release) -> None:
     task_id = change.task_id
-    queued = tables.queued.pop(task_id, None)
-    if queued or tables.leases.pop(task_id, None):
-        # What the command before it in this batch wrote; the stored row goes unchecked.
-        tables.releases.append((d, run.workflow_id, task_id, None, None))
-        return
-    tables.releases.append((d, run.workflow_id, task_id, change.poll_count, change.expired_at_ms))
+    poll_count: int | None = change.poll_count
+    if task_id in tables.settled:
+        poll_count = None
+    tables.settled.add(task_id)
+    tables.queued.pop(task_id, None)
+    tables.leases.pop(task_id, None)
+    tables.releases.append((d, run.workflow_id, task_id, poll_count, change.expired_at_ms))
 
 
 def _set_timer(tables: Tables, _d: int, run: RunChanges, change: SetTimer) -> None:

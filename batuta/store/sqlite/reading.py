@@ -1,0 +1,297 @@
+"""Read runs, due work and the journal, on a thread that owns a reading connection.
+
+A step of a statement hands the interpreter's lock over, so an answer is one row: headers
+joined to one JSON array, payload bytes to one blob that is cut by their sizes.
+"""
+
+# ruff: noqa: S608 - what is put into the SQL here are expressions of this package
+
+from collections.abc import Sequence
+
+import apsw
+import msgspec
+from msgspec.structs import replace
+
+from batuta.model.error import StoreError
+from batuta.model.execution import Lease, Task, Workflow
+from batuta.model.payload import Payload
+from batuta.store.base import Due, DueTimer, Entry, JournalRow, Loaded, PendingSend
+from batuta.store.sqlite.trigger import uuid
+
+_Part = tuple[int | None, int | None]  # the size of a payload, and of what is inline of it
+
+
+class _WorkflowRow(msgspec.Struct, array_like=True):
+    version: int
+    updated_at_ms: int
+    workflow: Workflow
+    parts: tuple[_Part, _Part, _Part]
+
+
+class _TaskRow(msgspec.Struct, array_like=True):
+    key: int
+    seq: int
+    task: Task | None  # None: retired
+    parts: tuple[_Part, _Part]
+
+
+_JournalRow = tuple[int, str, int, int, str, str, str, int]
+
+
+def lease_json(table: str) -> str:
+    """Return the SQL of a lease as a JSON object."""
+    return (
+        f"json_object('task_id', {uuid(f'{table}.task_id')},"
+        f" 'workflow_id', {uuid(f'{table}.workflow_id')}, 'queue', {table}.queue,"
+        f" 'worker_id', {table}.worker_id, 'poll_count', {table}.poll_count,"
+        f" 'started_at_ms', {table}.started_at, 'polled_at_ms', {table}.polled_at,"
+        f" 'expires_at_ms', {table}.expires_at, 'lease_ms', {table}.lease_ms,"
+        f" 'timeout_ms', {table}.timeout_ms)"
+    )
+
+
+def _sizes(*parts: str) -> str:
+    """Return the SQL text of ``[[size, inline size], ...]``."""
+    pairs = (
+        f"'[' || coalesce({part}_size, 'null') || ',' || coalesce(length({part}), 'null') || ']'"
+        for part in parts
+    )
+    return "'[' || " + " || ',' || ".join(pairs) + " || ']'"
+
+
+def _array(element: str) -> str:
+    return f"'[' || coalesce(group_concat({element}), '') || ']'"
+
+
+_WANTED = "jsonb_each(CAST(:wanted AS TEXT))"  # (workflow_id, version_known)
+
+_LOAD = f"""
+SELECT {
+    _array(
+        f"'[' || version || ',' || updated_at || ',' || doc || ',' || "
+        f"{_sizes('input', 'output', 'variables')} || ']'"
+    )
+},
+    CAST(group_concat(
+        coalesce(input, '') || coalesce(output, '') || coalesce(variables, ''), ''
+    ) AS BLOB)
+FROM {_WANTED} wanted CROSS JOIN workflow ON workflow.id = unhex(wanted.value ->> 0, '-')
+UNION ALL
+SELECT {
+    _array(
+        f"'[' || key || ',' || seq || ',' || iif(retired, 'null', doc) || ',' || "
+        f"{_sizes('input', 'output')} || ']'"
+    )
+},
+    CAST(group_concat(coalesce(input, '') || coalesce(output, ''), '') AS BLOB)
+FROM {_WANTED} wanted CROSS JOIN task
+    ON task.workflow_id = unhex(wanted.value ->> 0, '-') AND task.version > wanted.value ->> 1
+UNION ALL
+SELECT {_array(lease_json("lease"))}, NULL
+FROM {_WANTED} wanted CROSS JOIN lease
+    ON lease.workflow_id = unhex(wanted.value ->> 0, '-')
+"""
+
+_WORKFLOWS = msgspec.json.Decoder(list[_WorkflowRow])
+_TASKS = msgspec.json.Decoder(list[_TaskRow])
+_LEASES = msgspec.json.Decoder(list[Lease])
+_encode = msgspec.json.Encoder().encode
+
+
+def load(connection: apsw.Connection, known: Sequence[tuple[str, int]]) -> dict[str, Loaded]:
+    """Return the runs that exist; see ``Store.load``."""
+    rows = connection.execute(_LOAD, {"wanted": _encode(known)}).fetchall()
+    (workflow_text, workflow_blob), (task_text, task_blob), (lease_text, _) = rows
+    tasks: dict[str, list[tuple[Task, Payload | None, Payload | None]]] = {}
+    retired: dict[str, list[int]] = {}
+    cut = _Cut(task_blob)
+    for row in _TASKS.decode(str(task_text)):
+        given, result = (cut.payload(part) for part in row.parts)
+        workflow_id = known[row.key][0]
+        if row.task is None:
+            retired.setdefault(workflow_id, []).append(row.seq)
+        else:
+            tasks.setdefault(workflow_id, []).append((row.task, given, result))
+    leases: dict[str, list[Lease]] = {}
+    for lease in _LEASES.decode(str(lease_text)):
+        leases.setdefault(lease.workflow_id, []).append(lease)
+    found = {}
+    cut = _Cut(workflow_blob)
+    for head in _WORKFLOWS.decode(str(workflow_text)):
+        workflow_id = head.workflow.workflow_id
+        given, result, variables = (cut.payload(part) for part in head.parts)
+        found[workflow_id] = Loaded(
+            workflow=with_columns(head.workflow, head.version, head.updated_at_ms),
+            input=given,
+            output=result,
+            variables=variables,
+            tasks=sorted(tasks.get(workflow_id, ()), key=lambda row: row[0].seq),
+            retired=sorted(retired.get(workflow_id, ())),
+            leases=leases.get(workflow_id, []),
+        )
+    return found
+
+
+def with_columns(workflow: Workflow, version: int, updated_at_ms: int) -> Workflow:
+    """Return the header with what a commit changes without writing the document."""
+    return replace(workflow, version=version, updated_at_ms=updated_at_ms)
+
+
+class _Cut:
+    """Cuts payloads off a blob, in the order in which they were joined."""
+
+    def __init__(self, blob: object) -> None:
+        self._blob = blob if isinstance(blob, bytes) else b""
+        self._at = 0
+
+    def payload(self, part: _Part) -> Payload | None:
+        size_bytes, inline_bytes = part
+        if size_bytes is None:
+            return None
+        if inline_bytes is None:
+            return Payload(None, size_bytes)
+        return Payload(self.bytes(inline_bytes))
+
+    def bytes(self, size: int) -> bytes:
+        start = self._at
+        self._at = start + size
+        return self._blob[start : self._at]
+
+
+_FETCH = f"""
+SELECT wanted.key, CASE wanted.value ->> 2
+    WHEN 'input' THEN coalesce(task.input, iif(task.input_size, payload.data, NULL))
+    WHEN 'output' THEN coalesce(task.output, iif(task.output_size, payload.data, NULL)) END
+FROM {_WANTED} wanted CROSS JOIN task
+    ON task.workflow_id = unhex(wanted.value ->> 0, '-') AND task.seq = wanted.value ->> 1
+LEFT JOIN payload ON payload.workflow_id = task.workflow_id
+    AND payload.seq = task.seq AND payload.part = wanted.value ->> 2
+UNION ALL
+SELECT wanted.key, CASE wanted.value ->> 2
+    WHEN 'input' THEN coalesce(workflow.input, iif(input_size, data, NULL))
+    WHEN 'output' THEN coalesce(workflow.output, iif(output_size, data, NULL))
+    WHEN 'variables' THEN coalesce(workflow.variables, iif(variables_size, data, NULL)) END
+FROM {_WANTED} wanted CROSS JOIN workflow ON workflow.id = unhex(wanted.value ->> 0, '-')
+LEFT JOIN payload ON payload.workflow_id = workflow.id
+    AND payload.seq = 0 AND payload.part = wanted.value ->> 2
+WHERE wanted.value ->> 1 = 0
+"""
+
+
+def fetch(connection: apsw.Connection, wanted: Sequence[tuple[str, int, str]]) -> list[Payload]:
+    """Return payloads in the order asked; see ``Store.fetch``."""
+    rows = connection.execute(_FETCH, {"wanted": _encode(wanted)}).fetchall()
+    found = {key: data for key, data in rows if isinstance(data, bytes)}
+    for index, (workflow_id, seq, part) in enumerate(wanted):
+        if index not in found:
+            raise StoreError(f"run {workflow_id!r} has no {part!r} of seq {seq}")
+    return [Payload(found[index]) for index in range(len(wanted))]
+
+
+_SETTLED = f"""
+SELECT json_group_array(wanted.key) FROM {_WANTED} wanted CROSS JOIN journal
+    ON journal.workflow_id = unhex(wanted.value ->> 0, '-')
+    AND journal.version = wanted.value ->> 1 AND journal.request_id = wanted.value ->> 2
+"""
+
+
+def settled(connection: apsw.Connection, wanted: Sequence[tuple[str, int, str]]) -> list[bool]:
+    """Say which requests the journal holds; see ``Store.settled``."""
+    text = connection.execute(_SETTLED, {"wanted": _encode(wanted)}).get
+    found = msgspec.json.decode(text, type=set[int])
+    return [index in found for index in range(len(wanted))]
+
+
+_TIMERS = f"""
+SELECT json_group_array(json_object(
+    'workflow_id', {uuid("workflow_id")}, 'kind', kind, 'due_at_ms', due_at,
+    'task_id', iif(length(task_id), {uuid("task_id")}, '')
+)) FROM (
+    SELECT * FROM timer WHERE due_at <= :until
+    ORDER BY due_at, workflow_id, task_id, kind LIMIT :limit
+)
+"""
+_EXPIRED = f"""
+SELECT json_group_array(json({lease_json("late")})) FROM (
+    SELECT * FROM lease WHERE expires_at <= :until ORDER BY expires_at, task_id LIMIT :limit
+) late
+"""
+_SENDS = f"""
+SELECT {_array(f"json_array(id, {uuid('workflow_id')}, length(doc))")},
+    CAST(group_concat(doc, '') AS BLOB)
+FROM (SELECT * FROM send ORDER BY id LIMIT :limit)
+"""
+
+
+def due(connection: apsw.Connection, until_ms: int, limit: int) -> Due:
+    """Return what wants a command; see ``Store.due``."""
+    asked = {"until": until_ms, "limit": limit}
+    timers = connection.execute(_TIMERS, asked).get
+    leases = connection.execute(_EXPIRED, asked).get
+    row = connection.execute(_SENDS, asked).fetchone()
+    assert row is not None, "an aggregate without GROUP BY has one row"
+    cut = _Cut(row[1])
+    return Due(
+        timers=msgspec.json.decode(timers, type=list[DueTimer]),
+        leases=_LEASES.decode(leases),
+        sends=[
+            PendingSend(send_id=send_id, workflow_id=workflow_id, document=cut.bytes(size))
+            for send_id, workflow_id, size in msgspec.json.decode(
+                str(row[0]), type=list[tuple[int, str, int]]
+            )
+        ],
+    )
+
+
+_FIND_TASK = f"SELECT {uuid('workflow_id')} FROM task WHERE task_id = unhex(?, '-')"
+
+
+def find_task(connection: apsw.Connection, task_id: str) -> str | None:
+    """Return the id of the run that has this task, or None."""
+    found = connection.execute(_FIND_TASK, (task_id,)).get
+    return found if isinstance(found, str) else None
+
+
+_JOURNAL = f"""
+SELECT {
+    _array(
+        f"json_array(position, {uuid('workflow_id')}, version, at, kind, actor, "
+        "request_id, length(changed))"
+    )
+},
+    CAST(group_concat(changed, '') AS BLOB)
+FROM (SELECT * FROM journal WHERE position > :position {{filter}} ORDER BY position LIMIT :limit)
+"""
+_READ_ALL = _JOURNAL.format(filter="")
+# The unary plus keeps SQLite from walking the whole journal in order for one run's rows.
+_READ_ONE = _JOURNAL.format(filter="AND workflow_id = unhex(:workflow_id, '-')").replace(
+    "WHERE position >", "WHERE +position >"
+)
+
+
+def read_after(
+    connection: apsw.Connection, position: int, limit: int, workflow_id: str | None
+) -> list[JournalRow]:
+    """Return entries after a position; see ``Journal.read_after``."""
+    asked = {"position": position, "limit": limit, "workflow_id": workflow_id}
+    statement = _READ_ALL if workflow_id is None else _READ_ONE
+    row = connection.execute(statement, asked).fetchone()
+    assert row is not None, "an aggregate without GROUP BY has one row"
+    cut = _Cut(row[1])
+    return [
+        JournalRow(
+            position=place,
+            workflow_id=run,
+            entry=Entry(
+                version=version,
+                at_ms=at_ms,
+                kind=kind,
+                actor=actor,
+                request_id=request_id,
+                changed=cut.bytes(size),
+            ),
+        )
+        for place, run, version, at_ms, kind, actor, request_id, size in msgspec.json.decode(
+            str(row[0]), type=list[_JournalRow]
+        )
+    ]

@@ -1,0 +1,226 @@
+"""The SQLite store itself: the protocols of ``store/base.py`` over three connections."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import apsw
+
+from batuta.model.execution import Workflow
+from batuta.model.payload import Payload
+from batuta.store.base import (
+    Batch,
+    Committed,
+    Document,
+    Due,
+    JournalRow,
+    Loaded,
+    LogLine,
+    QueueDepth,
+)
+from batuta.store.merge import merge
+from batuta.store.sqlite import catalog, reading
+from batuta.store.sqlite.connection import ConnectionThread, open_connection
+from batuta.store.sqlite.opening import Lock, migrate, take_lock
+from batuta.store.sqlite.trigger import PREPARE
+from batuta.store.sqlite.writing import Writer, parameters
+
+# Pages of the log (4 KiB each) from which on it is copied into the database: when nothing
+# waits, and in any case. The first keeps the pause short, the second bounds the file.
+CHECKPOINT_PAGES = 1_000
+CHECKPOINT_PAGES_MAX = 8_000
+
+_LAST_TIME = """
+SELECT max(
+    coalesce((SELECT at FROM journal ORDER BY position DESC LIMIT 1), 0),
+    coalesce((SELECT max(polled_at) FROM lease), 0),
+    CAST(unixepoch('subsec') * 1000 AS INTEGER) * :is_clock
+)
+"""
+
+
+class SqliteStore:
+    """Keeps everything in one file. See the package for how, ``open`` for the beginning."""
+
+    name = "sqlite"
+
+    def __init__(self, path: str, lock: Lock) -> None:
+        self._path = path
+        self._lock: Lock | None = lock
+        self._committed_at_ms = 0
+        self._clock: Callable[[], int] = lambda: 0
+        self._written = Writer()
+        self._checkpoints = 0
+        self._rows_written = 0
+        self._writer = ConnectionThread("batuta-sqlite-write", self._connect_writer, self._tidy)
+        reader = partial(open_connection, path, is_writer=False)
+        self._reader = ConnectionThread("batuta-sqlite-read", reader)
+        self._searcher = ConnectionThread("batuta-sqlite-search", reader)
+
+    @classmethod
+    async def open(
+        cls, path: str, *, now_wall_ms: Callable[[], int] | None = None
+    ) -> "SqliteStore":
+        """Open the database, create or migrate it, and hold it until ``close``.
+
+        Args:
+            path: Of the file; its folder must exist.
+            now_wall_ms: The clock, Unix ms. Without one: the time of day at this moment and
+                what has passed since then.
+
+        Raises:
+            StoreError: Another server has it, it cannot be written, it is on a network file
+                system, or of a newer version. The message says what to do.
+        """
+        store = cls(path, take_lock(path))
+        try:
+            last_ms = await store._writer.run(
+                lambda connection: (
+                    connection.execute(_LAST_TIME, {"is_clock": now_wall_ms is None}).get
+                )
+            )
+        except BaseException:
+            await store.close()
+            raise
+        store._committed_at_ms = last_ms
+        store._clock = now_wall_ms or _running_clock(last_ms)
+        return store
+
+    async def load(self, known: Sequence[tuple[str, int]]) -> dict[str, Loaded]:
+        """Return the runs that exist; see ``Store.load``."""
+        return await self._reader.run(lambda connection: reading.load(connection, known))
+
+    async def fetch(self, wanted: Sequence[tuple[str, int, str]]) -> list[Payload]:
+        """Return payloads with their bytes; see ``Store.fetch``."""
+        return await self._reader.run(lambda connection: reading.fetch(connection, wanted))
+
+    async def commit(self, batch: Batch) -> Committed:
+        """Write the batch in one transaction; see ``Store.commit``."""
+        self._committed_at_ms = max(self._committed_at_ms, batch.now_ms)
+        written = parameters(batch, merge(batch))
+        return await self._writer.run(
+            lambda connection: self._written.write(connection, batch, written)
+        )
+
+    async def settled(self, wanted: Sequence[tuple[str, int, str]]) -> list[bool]:
+        """Say whether the journal holds these requests; see ``Store.settled``."""
+        # By the writer: so the answer comes after every commit that was asked for before.
+        return await self._writer.run(lambda connection: reading.settled(connection, wanted))
+
+    async def due(self, until_ms: int, limit: int) -> Due:
+        """Return what wants a command; see ``Store.due``."""
+        return await self._reader.run(lambda connection: reading.due(connection, until_ms, limit))
+
+    async def find_task(self, task_id: str) -> str | None:
+        """Return the id of the run that has this task, or None."""
+        return await self._reader.run(lambda connection: reading.find_task(connection, task_id))
+
+    async def now_ms(self) -> int:
+        """Return the clock's time, or the highest time committed or told when that is later."""
+        self._committed_at_ms = max(self._clock(), self._committed_at_ms)
+        return self._committed_at_ms
+
+    async def close(self) -> None:
+        """Finish what waits, close the connections, let another server in. Idempotent."""
+        for thread in (self._searcher, self._reader, self._writer):
+            await thread.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    async def put_documents(self, documents: Sequence[Document], *, overwrite: bool) -> list[bool]:
+        """Store all documents or none; see ``Catalog.put_documents``."""
+        return await self._writer.run(
+            lambda connection: catalog.put_documents(connection, documents, overwrite=overwrite)
+        )
+
+    async def get_document(self, kind: str, name: str, version: int = 0) -> Document | None:
+        """Return a document; version 0 means the highest."""
+        found = await self._reader.run(
+            lambda connection: catalog.documents(connection, kind, name, version)
+        )
+        return found[-1] if found else None
+
+    async def list_documents(self, kind: str, name: str | None = None) -> list[Document]:
+        """Return all versions of all documents of a kind, by name and version."""
+        return await self._reader.run(lambda connection: catalog.documents(connection, kind, name))
+
+    async def delete_document(self, kind: str, name: str, version: int = 0) -> bool:
+        """Delete one version (0: all); False when there was none."""
+        return await self._writer.run(
+            lambda connection: catalog.delete_document(connection, kind, name, version)
+        )
+
+    async def put_snapshot(self, digest: str, body: bytes) -> None:
+        """Keep a definition snapshot under its content hash; again is the same."""
+        await self._writer.run(lambda connection: catalog.put_snapshot(connection, digest, body))
+
+    async def get_snapshot(self, digest: str) -> bytes | None:
+        """Return a snapshot's body, or None."""
+        return await self._reader.run(lambda connection: catalog.get_snapshot(connection, digest))
+
+    async def read_after(
+        self, position: int, *, limit: int, workflow_id: str | None = None
+    ) -> list[JournalRow]:
+        """Return rows after ``position`` (0 = from the start), oldest first."""
+        return await self._reader.run(
+            lambda connection: reading.read_after(connection, position, limit, workflow_id)
+        )
+
+    async def recent(self, *, limit: int, status: str | None = None) -> list[Workflow]:
+        """Return the newest runs by creation."""
+        return await self._searcher.run(
+            lambda connection: catalog.recent(connection, limit, status)
+        )
+
+    async def counts(self) -> dict[str, int]:
+        """Return how many runs have each status."""
+        return await self._searcher.run(catalog.counts)
+
+    async def queues(self) -> list[QueueDepth]:
+        """Return the queues that have ready or leased tasks, by name."""
+        return await self._searcher.run(catalog.queues)
+
+    async def logs(self, task_id: str) -> list[LogLine]:
+        """Return a task's log, oldest first."""
+        return await self._searcher.run(lambda connection: catalog.logs(connection, task_id))
+
+    async def statistics(self) -> dict[str, Any]:
+        """Return what was done since the start, by the thread that did it.
+
+        ``statements`` are calls of SQLite for batches; ``rows_written`` counts table rows
+        inserted, changed and deleted; ``refusals`` batches of which a decision was refused.
+        """
+        return await self._writer.run(self._count)
+
+    def _count(self, connection: apsw.Connection) -> dict[str, Any]:
+        written = self._written
+        return {
+            "commits": written.commits,
+            "batches": written.batches,
+            "statements": written.statements,
+            "refusals": written.refusals,
+            "rows_written": connection.total_changes() - self._rows_written,
+            "checkpoints": self._checkpoints,
+        }
+
+    def _connect_writer(self) -> apsw.Connection:
+        connection = open_connection(self._path, is_writer=True)
+        migrate(connection, self._path)
+        connection.execute(PREPARE)
+        self._rows_written = connection.total_changes()
+        return connection
+
+    def _tidy(self, connection: apsw.Connection) -> None:
+        """Copy the log into the database when it has grown, rather while nobody waits."""
+        pages, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+        limit = CHECKPOINT_PAGES_MAX if self._writer.has_waiting else CHECKPOINT_PAGES
+        if pages - copied >= limit:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._checkpoints += 1
+
+
+def _running_clock(start_ms: int) -> Callable[[], int]:
+    begun_s = time.monotonic()
+    return lambda: start_ms + int((time.monotonic() - begun_s) * 1_000)

@@ -1,0 +1,192 @@
+"""Write batches, on the thread that owns the writing connection."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+import msgspec
+
+from batuta.model.error import StoreError
+from batuta.model.execution import Lease
+from batuta.store.base import Accepted, Batch, Claim, Committed, Stale, Taken, Touch, Verdict
+from batuta.store.merge import Tables, merge
+from batuta.store.sqlite.trigger import ANSWER, CHECK, COLUMNS, REFUSED, WRITE
+
+Parameters = tuple[int | bytes | None, ...]  # of WRITE: by position as in COLUMNS
+
+# Errors that come from what is written. Any other (disk full, locked) hits all rows alike.
+_OF_THE_ROWS = (
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.RangeError,
+    apsw.SQLError,
+    apsw.TooBigError,
+)
+
+_encode = msgspec.json.Encoder().encode
+_PICKED: msgspec.json.Decoder[list[tuple[int, Lease]]] = msgspec.json.Decoder(
+    list[tuple[int, Lease]]
+)
+_INDEXES: msgspec.json.Decoder[set[int]] = msgspec.json.Decoder(set[int])
+
+
+def parameters(batch: Batch, tables: Tables) -> Parameters:
+    """Return what WRITE takes: a JSON array for each table that has rows, and the blob."""
+    timers = tables.timers
+    is_set = [(*key, due_at_ms) for key, due_at_ms in timers.items() if due_at_ms is not None]
+    rows_by_column: tuple[Sequence[Any], ...] = (
+        tables.versions,
+        tables.releases,
+        tables.drops,
+        tables.reserves,
+        tables.workflows,
+        tables.bumps,
+        tables.tasks,
+        tables.larges,
+        tables.retired,
+        list(tables.queued.values()),
+        list(tables.leases.values()),
+        is_set,
+        [key for key, due_at_ms in timers.items() if due_at_ms is None] if timers else (),
+        tables.sends,
+        tables.logs,
+        tables.removed,
+        tables.entries,
+        _touch_rows(batch.touches) if batch.touches else (),
+        _claim_rows(batch.claims) if batch.claims else (),
+    )
+    arrays = [_encode(rows) if rows else None for rows in rows_by_column]
+    return (batch.now_ms, *arrays, b"".join(tables.blobs))
+
+
+def _touch_rows(touches: Sequence[Touch]) -> list[tuple[int, str, int, bool]]:
+    return [
+        (index, touch.task_id, touch.poll_count, touch.is_given_back)
+        for index, touch in enumerate(touches)
+    ]
+
+
+def _claim_rows(claims: Sequence[Claim]) -> list[tuple[int, str, int, int, str | None]]:
+    """Say which places of its queue fall to each claim: the first claims get the first ones."""
+    asked: dict[str, int] = {}
+    rows = []
+    for index, claim in enumerate(claims):
+        before = asked.get(claim.queue, 0)
+        asked[claim.queue] = last = before + claim.count
+        rows.append((index, claim.queue, before + 1, last, claim.worker_id))
+    return rows
+
+
+class Writer:
+    """Writes batches and counts what it did. Used by one thread; others may read the counts."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.commits = 0
+        self.statements = 0
+        self.refusals = 0
+
+    def write(self, connection: apsw.Connection, batch: Batch, written: Parameters) -> Committed:
+        """Write a batch in one transaction and return once it is synced.
+
+        Raises:
+            StoreError: It, or one of its decisions, could not be written. Where a decision was
+                the reason, the others are written; ``settled`` tells which.
+        """
+        verdicts: list[Verdict]
+        try:
+            self.statements += 1
+            connection.execute(WRITE, written)
+            verdicts = [Accepted()] * len(batch.decisions)
+        except _OF_THE_ROWS as error:
+            if str(error) != REFUSED:
+                self._write_halves(connection, batch, error)
+            self.refusals += 1
+            verdicts = self._write_accepted(connection, batch, written)
+        self.commits += 1
+        self.batches += 1
+        claimed: list[list[Lease]] = [[] for _ in batch.claims]
+        touched: list[bool] = []
+        if batch.claims or batch.touches:
+            self.statements += 1
+            answer = connection.execute(ANSWER).fetchone()
+            assert answer is not None, "a SELECT of values has one row"
+            found, picked = answer
+            touched = _touched(batch.touches, _INDEXES.decode(str(found)))
+            for index, lease in _PICKED.decode(str(picked)) if picked else ():
+                claimed[index].append(lease)
+        return Committed(verdicts=verdicts, claimed=claimed, touched=touched)
+
+    def _write_accepted(
+        self, connection: apsw.Connection, batch: Batch, written: Parameters
+    ) -> list[Verdict]:
+        """Find out which decisions are refused and write the others, in one transaction."""
+        verdicts: list[Verdict] = [Accepted()] * len(batch.decisions)
+        refused: set[int] = set()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            while rows := self._check(connection, written):
+                for d, verdict in _judge(rows).items():
+                    verdicts[d] = verdict
+                    refused.add(d)
+                written = parameters(batch, merge(batch, refused))
+            connection.execute(WRITE, written)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        self.statements += 3
+        return verdicts
+
+    def _check(self, connection: apsw.Connection, written: Parameters) -> list[tuple[Any, ...]]:
+        self.statements += 1
+        named = dict(zip(COLUMNS, written, strict=True))
+        return connection.execute(CHECK, named).fetchall()
+
+    def _write_halves(self, connection: apsw.Connection, batch: Batch, error: apsw.Error) -> None:
+        """Write the decisions that can be written, then raise for those that cannot.
+
+        Claims and touches are left out: their callers ask again.
+        """
+        decisions = batch.decisions
+        if len(decisions) <= 1:
+            ids = [run.workflow_id for decision in decisions for run in decision.runs]
+            raise StoreError(f"sqlite: cannot write {ids}: {error}") from error
+        middle = len(decisions) // 2
+        failures: list[StoreError] = []
+        for half in (decisions[:middle], decisions[middle:]):
+            part = Batch(now_ms=batch.now_ms, decisions=half)
+            try:
+                self.write(connection, part, parameters(part, merge(part)))
+            except StoreError as failure:
+                failures.append(failure)
+        told = "; ".join(failure.message for failure in failures)
+        raise StoreError(told or f"sqlite: {error}; written in two halves") from error
+
+
+def _judge(rows: Sequence[tuple[Any, ...]]) -> dict[int, Verdict]:
+    """Return verdicts by decision for one round of refusals.
+
+    A rival is refused by another decision of its batch, which may be refused itself. So rivals
+    count only when nothing else does, and only the first: the next round sees the rest.
+    """
+    verdicts: dict[int, Verdict] = {}
+    for kind, d, holder in rows:
+        if kind == "stale" or (kind == "taken" and d not in verdicts):
+            verdicts[d] = Stale() if kind == "stale" else Taken(holder)
+    if not verdicts:
+        _, d, holder = min(rows, key=lambda row: row[1])
+        verdicts[d] = Taken(holder) if holder else Stale()
+    return verdicts
+
+
+def _touched(touches: Sequence[Touch], found: set[int]) -> list[bool]:
+    answers = []
+    given_back: set[tuple[str, int]] = set()
+    for index, touch in enumerate(touches):
+        lease = (touch.task_id, touch.poll_count)
+        answers.append(index in found and lease not in given_back)
+        if touch.is_given_back:
+            given_back.add(lease)
+    return answers
