@@ -4,15 +4,14 @@ from batuta.core.draft import Draft
 from batuta.core.policy import Policy
 from batuta.model.command import TimerKind
 from batuta.model.definition import TaskTimeoutPolicy
-from batuta.model.execution import Task
+from batuta.model.execution import Task, TaskStatus
 
 
 def clear_timers(draft: Draft, task: Task, policy: Policy) -> None:
     """Remove every timer that a live task may have."""
-    if task.callback_after_ms or task.start_delay_ms:
-        draft.clear_timer(TimerKind.ENQUEUE, task)
     if task.due_at_ms:
-        draft.clear_timer(TimerKind.WAIT, task)
+        kind = TimerKind.ENQUEUE if task.status is TaskStatus.SCHEDULED else TimerKind.WAIT
+        draft.clear_timer(kind, task)
     if policy.timeout_policy is TaskTimeoutPolicy.ALERT_ONLY:
         return
     if policy.poll_timeout_ms and task.queue is not None:

@@ -26,6 +26,7 @@ from batuta.model.execution import Task, TaskStatus, WorkflowStatus
 from batuta.model.payload import EMPTY, Payload
 
 REASON_CHARACTERS_MAX = 500  # longer ones are cut, as OSS does (semantics.md a.7)
+_OWN_TIME = frozenset({TimerKind.WAIT, TimerKind.ENQUEUE})  # their time is in the task record
 LOG_LINES_MAX = 10  # of one update; OSS's taskExecLogSizeLimit
 
 
@@ -112,11 +113,13 @@ def fire_timer(draft: Draft, command: FireTimer) -> None:
     task = draft.execution.task(command.task_id)
     if task is None or task.status.is_terminal:
         return
+    if draft.now_ms < max(task.due_at_ms * (command.kind in _OWN_TIME), command.due_at_ms):
+        return  # an older timer of this task was replaced by a later one
     if command.kind is TimerKind.WAIT:
         is_over(draft, task)
     elif command.kind is TimerKind.ENQUEUE:
         draft.clear_timer(TimerKind.ENQUEUE, task)
-        start_late(draft, task)
+        start_late(draft, draft.put(task, due_at_ms=0))
     else:
         _time_out_task(draft, task, command.kind)
 
@@ -163,12 +166,13 @@ def _give_back(  # noqa: PLR0913  the parts of one report
     if task.queue is None:
         draft.put(task, output=output, reason=reason)
         return
-    if task.callback_after_ms or task.start_delay_ms:
+    if task.due_at_ms:
         draft.clear_timer(TimerKind.ENQUEUE, task)
     task = draft.put(
         task,
         output=output,
         reason=reason,
+        due_at_ms=0,
         status=TaskStatus.SCHEDULED,
         callback_after_ms=command.callback_after_ms,
     )
@@ -177,7 +181,7 @@ def _give_back(  # noqa: PLR0913  the parts of one report
         draft.set_timer(TimerKind.TASK_TIMEOUT, task.started_at_ms + limit_ms, task)
     if command.callback_after_ms > 0:
         due_at_ms = draft.now_ms + command.callback_after_ms
-        draft.set_timer(TimerKind.ENQUEUE, due_at_ms, task)
+        draft.set_timer(TimerKind.ENQUEUE, due_at_ms, draft.put(task, due_at_ms=due_at_ms))
     else:
         draft.enqueue(task, node.policy)
 

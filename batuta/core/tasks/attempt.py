@@ -105,7 +105,8 @@ def start_or_delay(draft: Draft, task: Task, attempt: Attempt) -> bool:
         delay_ms += draft.jitter_ms(policy.backoff_jitter_ms)
     if delay_ms <= 0:
         return True
-    draft.set_timer(TimerKind.ENQUEUE, draft.now_ms + delay_ms, task)
+    due_at_ms = draft.now_ms + delay_ms
+    draft.set_timer(TimerKind.ENQUEUE, due_at_ms, draft.put(task, due_at_ms=due_at_ms))
     return False
 
 
