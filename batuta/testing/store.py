@@ -9,7 +9,9 @@ A new store joins with one fixture, in a test file of its own::
             yield store
             await store.close()
 
-The fixture gives an empty store. Nothing in the suite sleeps or looks at the wall clock.
+The fixture gives an empty store. One whose data outlives it adds ``DurableStoreSuite``, which
+wants a fixture ``reopen`` beside ``store``; one that several nodes can open at once adds
+``SharedStoreSuite``, which wants a fixture ``rival``. Nothing sleeps or looks at the wall clock.
 """
 
 import pytest
@@ -22,11 +24,12 @@ from batuta.testing.cases.payload import PayloadCases
 from batuta.testing.cases.queue import QueueCases
 from batuta.testing.cases.run import RunCases
 from batuta.testing.cases.search import SearchCases
+from batuta.testing.cases.sharing import DurabilityCases, RivalCases
 from batuta.testing.cases.subject import Subject
 from batuta.testing.cases.timer import TimerCases
 from batuta.testing.model import ModelCases
 
-__all__ = ["StoreSuite", "Subject"]
+__all__ = ["DurableStoreSuite", "SharedStoreSuite", "StoreSuite", "Subject"]
 
 
 class StoreSuite(
@@ -42,5 +45,20 @@ class StoreSuite(
     ModelCases,
 ):
     """All cases; inherit it and give it a ``store``."""
+
+    pytestmark = pytest.mark.asyncio
+
+
+class DurableStoreSuite(DurabilityCases):
+    """Cases for a store that keeps its data.
+
+    ``reopen``: an async function that closes the store given and returns it opened again.
+    """
+
+    pytestmark = pytest.mark.asyncio
+
+
+class SharedStoreSuite(RivalCases):
+    """Cases for a store that two nodes use at once. ``rival``: a second one on the same data."""
 
     pytestmark = pytest.mark.asyncio

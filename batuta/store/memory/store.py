@@ -43,6 +43,7 @@ class MemoryStore:
         pause: Awaited with the name of the point that is reached: "load", "fetch",
             "commit.before", "commit.after" (written, not yet answered), "settled", "due",
             "find_task", "catalog", "journal", "search". May wait, or raise what is to fail.
+        state: The data of an earlier or another store (``MemoryStore.state``): a restart, a rival.
         inline_bytes_max: Payloads over this size are loaded without their bytes.
     """
 
@@ -54,11 +55,12 @@ class MemoryStore:
         *,
         pause: Callable[[str], Awaitable[None]] = no_pause,
         inline_bytes_max: int = PAYLOAD_INLINE_BYTES_MAX,
+        state: State | None = None,
     ) -> None:
         self._clock = now_ms
         self._pause = pause
         self._inline_bytes_max = inline_bytes_max
-        self._state = State()
+        self.state = State() if state is None else state
         self._commits = 0
         self._in_flight: set[asyncio.Future[None]] = set()
         self._is_closed = False
@@ -66,7 +68,7 @@ class MemoryStore:
     async def load(self, known: Sequence[tuple[str, int]]) -> dict[str, Loaded]:
         """Return the runs that exist; see ``Store.load``."""
         await self._reach("load")
-        runs = self._state.runs
+        runs = self.state.runs
         return {
             workflow_id: self._loaded(workflow_id, runs[workflow_id], version_known)
             for workflow_id, version_known in known
@@ -95,7 +97,7 @@ class MemoryStore:
     async def settled(self, wanted: Sequence[tuple[str, int, str]]) -> list[bool]:
         """Say whether the journal holds these requests; see ``Store.settled``."""
         await self._reach("settled")
-        requests = self._state.requests
+        requests = self.state.requests
         return [
             requests.get((workflow_id, version)) == request_id
             for workflow_id, version, request_id in wanted
@@ -106,11 +108,11 @@ class MemoryStore:
         await self._reach("due")
         timers = sorted(
             (due_at_ms, *key)
-            for key, due_at_ms in self._state.timers.items()
+            for key, due_at_ms in self.state.timers.items()
             if due_at_ms <= until_ms
         )
         leases = [
-            held.lease for held in self._state.held.values() if held.lease.expires_at_ms <= until_ms
+            held.lease for held in self.state.held.values() if held.lease.expires_at_ms <= until_ms
         ]
         leases.sort(key=lambda lease: (lease.expires_at_ms, lease.task_id))
         return Due(
@@ -119,19 +121,19 @@ class MemoryStore:
                 for due_at_ms, workflow_id, task_id, kind in timers[:limit]
             ],
             leases=leases[:limit],
-            sends=list(self._state.sends.values())[:limit],
+            sends=list(self.state.sends.values())[:limit],
         )
 
     async def find_task(self, task_id: str) -> str | None:
         """Return the id of the run that has this task, or None."""
         await self._reach("find_task")
-        return self._state.seqs.get(task_id, (None, 0))[0]
+        return self.state.seqs.get(task_id, (None, 0))[0]
 
     async def now_ms(self) -> int:
         """Return the clock's time, or the highest time committed or told when that is later."""
         self._refuse_when_closed()
-        self._state.committed_at_ms = max(self._clock(), self._state.committed_at_ms)
-        return self._state.committed_at_ms
+        self.state.committed_at_ms = max(self._clock(), self.state.committed_at_ms)
+        return self.state.committed_at_ms
 
     async def close(self) -> None:
         """Wait for the commits in flight, then refuse everything. Idempotent."""
@@ -142,7 +144,7 @@ class MemoryStore:
     async def put_documents(self, documents: Sequence[Document], *, overwrite: bool) -> list[bool]:
         """Store all documents or none; see ``Catalog.put_documents``."""
         await self._reach("catalog")
-        stored = self._state.documents
+        stored = self.state.documents
         keys = [(document.kind, document.name, document.version) for document in documents]
         answers = [overwrite or key not in stored for key in keys]
         if not all(answers):
@@ -151,14 +153,14 @@ class MemoryStore:
             assert document.version >= 1, "version 0 asks for the highest; it names no document"
             first = stored.get(key, document)
             stored[key] = msgspec.structs.replace(document, created_at_ms=first.created_at_ms)
-            self._state.rows_written += 1
+            self.state.rows_written += 1
         return answers
 
     async def get_document(self, kind: str, name: str, version: int = 0) -> Document | None:
         """Return a document; version 0 means the highest."""
         await self._reach("catalog")
         if version:
-            return self._state.documents.get((kind, name, version))
+            return self.state.documents.get((kind, name, version))
         versions = self._versions(kind, name)
         return versions[-1] if versions else None
 
@@ -176,34 +178,34 @@ class MemoryStore:
             if version in (0, document.version)
         ]
         for key in doomed:
-            del self._state.documents[key]
-            self._state.rows_written += 1
+            del self.state.documents[key]
+            self.state.rows_written += 1
         return bool(doomed)
 
     async def put_snapshot(self, digest: str, body: bytes) -> None:
         """Keep a definition snapshot under its content hash; again is the same."""
         await self._reach("catalog")
-        kept = self._state.snapshots.setdefault(digest, body)
+        kept = self.state.snapshots.setdefault(digest, body)
         assert kept == body, f"digest {digest!r} is the hash of one content"
-        self._state.rows_written += 1
+        self.state.rows_written += 1
 
     async def get_snapshot(self, digest: str) -> bytes | None:
         """Return a snapshot's body, or None."""
         await self._reach("catalog")
-        return self._state.snapshots.get(digest)
+        return self.state.snapshots.get(digest)
 
     async def read_after(
         self, position: int, *, limit: int, workflow_id: str | None = None
     ) -> list[JournalRow]:
         """Return rows after ``position`` (0 = from the start), oldest first."""
         await self._reach("journal")
-        rows = self._state.journal[position:]
+        rows = self.state.journal[position:]
         return [row for row in rows if workflow_id in (None, row.workflow_id)][:limit]
 
     async def recent(self, *, limit: int, status: str | None = None) -> list[Workflow]:
         """Return the newest runs by creation."""
         await self._reach("search")
-        workflows = [run.workflow for run in self._state.runs.values()]
+        workflows = [run.workflow for run in self.state.runs.values()]
         found = [workflow for workflow in workflows if status in (None, workflow.status)]
         found.sort(key=lambda workflow: (-workflow.created_at_ms, workflow.workflow_id))
         return found[:limit]
@@ -211,21 +213,21 @@ class MemoryStore:
     async def counts(self) -> dict[str, int]:
         """Return how many runs have each status."""
         await self._reach("search")
-        return dict(Counter(run.workflow.status.value for run in self._state.runs.values()))
+        return dict(Counter(run.workflow.status.value for run in self.state.runs.values()))
 
     async def queues(self) -> list[QueueDepth]:
         """Return the queues that have ready or leased tasks, by name."""
         await self._reach("search")
-        ready, held = self._state.ready.values(), self._state.held.values()
+        ready, held = self.state.ready.values(), self.state.held.values()
         names = {row.enqueue.queue for row in ready} | {row.lease.queue for row in held}
         leased = Counter(row.lease.queue for row in held)
         return [
             QueueDepth(
                 queue=name,
-                ready=len(self._state.queues.get(name, ())),
+                ready=len(self.state.queues.get(name, ())),
                 leased=leased[name],
                 oldest_at_ms=min(
-                    (at_ms for _, at_ms, _ in self._state.queues.get(name, ())), default=0
+                    (at_ms for _, at_ms, _ in self.state.queues.get(name, ())), default=0
                 ),
             )
             for name in sorted(names)
@@ -234,7 +236,7 @@ class MemoryStore:
     async def logs(self, task_id: str) -> list[LogLine]:
         """Return a task's log, oldest first."""
         await self._reach("search")
-        return sorted(self._state.logs.get(task_id, ()), key=lambda line: line.created_at_ms)
+        return sorted(self.state.logs.get(task_id, ()), key=lambda line: line.created_at_ms)
 
     async def statistics(self) -> dict[str, Any]:
         """Return how often it committed and wrote a row; it knows no statements."""
@@ -243,7 +245,7 @@ class MemoryStore:
             "commits": self._commits,
             "batches": self._commits,
             "statements": 0,
-            "rows_written": self._state.rows_written,
+            "rows_written": self.state.rows_written,
         }
 
     async def _reach(self, point: str) -> None:
@@ -257,7 +259,7 @@ class MemoryStore:
     def _write(self, batch: Batch) -> Committed:
         """Write decisions, then touches, then claims: so a short claim means an empty queue."""
         assert_well_formed(batch)
-        state = self._state
+        state = self.state
         state.committed_at_ms = max(batch.now_ms, state.committed_at_ms)
         self._commits += 1
         verdicts: list[Verdict] = []
@@ -289,13 +291,13 @@ class MemoryStore:
             retired=[row.task.seq for row in newer if row.is_retired],
             leases=[
                 held.lease
-                for held in self._state.held.values()
+                for held in self.state.held.values()
                 if held.lease.workflow_id == workflow_id
             ],
         )
 
     def _fetched(self, workflow_id: str, seq: int, part: str) -> Payload:
-        run = self._state.runs.get(workflow_id)
+        run = self.state.runs.get(workflow_id)
         raw = run.payloads.get((seq, part)) if run else None
         if raw is None:
             raise StoreError(f"run {workflow_id!r} has no {part!r} of seq {seq}")
@@ -304,7 +306,7 @@ class MemoryStore:
     def _versions(self, kind: str, name: str | None) -> list[Document]:
         found = [
             document
-            for document in self._state.documents.values()
+            for document in self.state.documents.values()
             if document.kind == kind and name in (None, document.name)
         ]
         return sorted(found, key=lambda document: (document.name, document.version))
