@@ -20,8 +20,8 @@ from batuta.core.expression.reader import (
     Node,
     Scope,
     View,
-    cached_reader,
     compile_reader,
+    composed_reader,
 )
 from batuta.core.expression.text import TEXT_MAX, TextError, to_java_text
 
@@ -211,7 +211,7 @@ def _compile_expression(
         found.roots.add(root)
 
     def read_composed(scope: Scope) -> Any:
-        reader = cached_reader(path(scope), carries=carries)
+        reader = composed_reader(path(scope), carries=carries)
         return reader.value if isinstance(reader, Constant) else reader(scope)
 
     return read_composed

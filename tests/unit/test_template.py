@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from batuta.core import template
-from batuta.core.expression import reader, text
+from batuta.core.expression import path, reader, text
 from batuta.core.template import Template, TemplateError
 from batuta.model.payload import Payload
 
@@ -381,3 +381,12 @@ def test_a_value_shown_as_text_is_deep_to_a_limit() -> None:
 
     with pytest.raises(TemplateError, match="TEXT_DEPTH_MAX"):
         resolve("= ${a.output.deep}", scope)
+
+
+def test_a_composed_path_has_a_length_limit_and_a_longer_one_is_not_kept() -> None:
+    scope = RunScope()
+    scope.views["a"] = View({"output": {"key": "x" * path.PATH_TEXT_MAX}})
+    before = reader._cached_reader.cache_info().currsize
+
+    assert resolve("${a.output.${a.output.key}}", scope) is None
+    assert reader._cached_reader.cache_info().currsize == before

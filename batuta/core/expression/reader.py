@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from batuta.core.expression.path import Path, parse_path, read, walk
+from batuta.core.expression.path import PATH_TEXT_MAX, Path, parse_path, read, walk
 from batuta.model.payload import Payload
 
 READERS_MAX = 1024  # compiled paths kept for expressions that are put together at run time
@@ -82,12 +82,15 @@ class Constant(msgspec.Struct, frozen=True):
 
 Compiled = Constant | Node
 
-# Enough for all of a definition's run-time paths; a path is at most PATH_TEXT_MAX long.
+
+def composed_reader(text: str, *, carries: bool) -> Compiled:
+    """Compile an expression put together at run time; see ``compile_reader``."""
+    # A longer text is no path, and must not stay in the cache for the sake of an answer of None.
+    return _cached_reader(text, carries) if len(text) <= PATH_TEXT_MAX else Constant(None)
 
 
 @lru_cache(maxsize=READERS_MAX)
-def cached_reader(text: str, *, carries: bool) -> Compiled:
-    """Compile an expression put together at run time; see ``compile_reader``."""
+def _cached_reader(text: str, carries: bool) -> Compiled:  # noqa: FBT001 - keys of the cache
     return compile_reader(text, Found(), carries=carries)
 
 
