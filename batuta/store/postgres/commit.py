@@ -58,22 +58,14 @@ async def _lock(session: Session, keys: Wanted) -> World:
     if keys.runs:
         for row in await session.rows(statements.LOCK_RUNS, keys.runs):
             world.versions[row["id"]] = row["version"]
-    leased: set[str] = set()
     if keys.unleased:
         for row in await session.rows(statements.LOCK_QUEUE, keys.unleased):
-            if row["is_locked"]:
-                world.queued.add(row["task_id"])
-            elif row["is_ready"]:
-                raise MovedError("a task was claimed while its run was locked")
-            else:
-                leased.add(row["task_id"])
+            (world.queued if row["is_locked"] else world.moved).add(row["task_id"])
     if keys.tasks:
         for row in await session.rows(statements.LOCK_LEASES, keys.tasks):
             world.held[row["task_id"]] = Held(
                 lease(row), row["seq"], row["priority"], row["queued_at"]
             )
-    if not leased <= world.held.keys():
-        raise MovedError("a task was given back while its run was locked")
     if keys.sends:
         found = await session.rows(statements.READ_SENDS, keys.sends)
         world.sends = {row["id"] for row in found}

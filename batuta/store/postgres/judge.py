@@ -42,7 +42,8 @@ class World:
 
     versions: dict[str, int] = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
-    queued: set[str] = field(default_factory=set)
+    queued: set[str] = field(default_factory=set)  # and locked, so that they stay
+    moved: set[str] = field(default_factory=set)  # had a lease while the run was locked
     sends: set[int] = field(default_factory=set)
     reserves: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
 
@@ -122,6 +123,8 @@ def _are_leases_as_seen(decision: Decision, world: World) -> bool:
         held = world.held.get(change.task_id)
         if change.poll_count != (held.lease.poll_count if held else 0):
             return False
+        if not change.poll_count and change.task_id in world.moved:
+            return False  # given back since; another poll may have it by now
         limit_ms = change.expired_at_ms
         if held and limit_ms is not None and held.lease.expires_at_ms > limit_ms:
             return False

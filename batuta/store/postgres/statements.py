@@ -10,16 +10,17 @@ SELECT id::text, version FROM workflow WHERE id = ANY($1::uuid[]) ORDER BY id FO
 """
 
 # A claim or a give-back of another node moves a task between queue and lease without the run's
-# lock. The unlocked look (`seen`) has the same snapshot: a task seen there that could not be
-# locked has just moved, and the transaction starts again.
+# lock. The unlocked look (`seen`) has the same snapshot as the lock: a task that is seen but
+# could not be locked is leased, or was until a moment ago; one that is not seen stays away,
+# since only the run can offer it.
 LOCK_QUEUE = """
 WITH locked AS MATERIALIZED (
     SELECT task_id FROM queue WHERE task_id = ANY($1::uuid[]) ORDER BY task_id FOR UPDATE
 ), seen AS (
-    SELECT task_id, true AS is_ready FROM queue WHERE task_id = ANY($1::uuid[])
-    UNION ALL SELECT task_id, false FROM lease WHERE task_id = ANY($1::uuid[])
+    SELECT task_id FROM queue WHERE task_id = ANY($1::uuid[])
+    UNION ALL SELECT task_id FROM lease WHERE task_id = ANY($1::uuid[])
 )
-SELECT seen.task_id::text, seen.is_ready, locked.task_id IS NOT NULL AS is_locked
+SELECT seen.task_id::text, locked.task_id IS NOT NULL AS is_locked
 FROM seen LEFT JOIN locked ON locked.task_id = seen.task_id
 """
 
