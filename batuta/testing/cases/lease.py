@@ -190,7 +190,7 @@ class LeaseCases:
     async def test_an_undelivered_task_goes_back_to_its_old_place(self, store: Subject) -> None:
         _, [first, second] = await queued(store, 2, priority=3)
         urgent_header, [urgent] = await queued(store, priority=4)
-        leases = await poll(store, count=2)
+        leases = await poll(store, count=2, now_ms=LATER_MS)
         assert [lease.task_id for lease in leases] == [urgent.task_id, first.task_id]
 
         for lease in reversed(leases):
