@@ -16,7 +16,7 @@ from batuta.model.error import StoreError
 from batuta.model.execution import Lease, Task, Workflow
 from batuta.model.payload import Payload
 from batuta.store.base import Due, DueTimer, Entry, JournalRow, Loaded, PendingSend
-from batuta.store.sqlite.trigger import uuid
+from batuta.store.sqlite.statements import uuid
 
 _Part = tuple[int | None, int | None]  # the size of a payload, and of what is inline of it
 

@@ -10,7 +10,8 @@ from batuta.model.error import StoreError
 from batuta.model.execution import Lease
 from batuta.store.base import Accepted, Batch, Claim, Committed, Stale, Taken, Touch, Verdict
 from batuta.store.merge import Tables, merge
-from batuta.store.sqlite.trigger import ANSWER, CHECK, COLUMNS, REFUSED, WRITE
+from batuta.store.sqlite.statements import PICKED, TOUCHED
+from batuta.store.sqlite.trigger import CHECK, COLUMNS, REFUSED, WRITE
 
 Parameters = tuple[int | bytes | None, ...]  # of WRITE: by position as in COLUMNS
 
@@ -107,13 +108,14 @@ class Writer:
         self.batches += 1
         claimed: list[list[Lease]] = [[] for _ in batch.claims]
         touched: list[bool] = []
-        if batch.claims or batch.touches:
+        if batch.touches:
             self.statements += 1
-            answer = connection.execute(ANSWER).fetchone()
-            assert answer is not None, "a SELECT of values has one row"
-            found, picked = answer
-            touched = _touched(batch.touches, _INDEXES.decode(str(found)))
-            for index, lease in _PICKED.decode(str(picked)) if picked else ():
+            text = connection.execute(TOUCHED).get
+            touched = _touched(batch.touches, _INDEXES.decode(str(text)))
+        if batch.claims:
+            self.statements += 1
+            text = connection.execute(PICKED).get
+            for index, lease in _PICKED.decode(str(text)) if text else ():
                 claimed[index].append(lease)
         return Committed(verdicts=verdicts, claimed=claimed, touched=touched)
 
