@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from batuta.core.draft import Draft
-from batuta.core.script import UNDEFINED, Script, ScriptError, compile_script
+from batuta.core.script import UNDEFINED, NotSimpleError, Script, ScriptError, compile_script
 from batuta.model.change import Failure, NeedScript
 from batuta.model.payload import Payload
 
@@ -38,13 +38,14 @@ def evaluate(draft: Draft, source: str, values: Mapping[str, Any]) -> Any:
     if not source.strip():
         return Refused("the expression is empty; give one, or use value-param")
     script = compiled(source)
-    if script is None:
-        answer = draft.answer(NeedScript(source, msgspec.json.encode(dict(values))))
-        if isinstance(answer, Failure):
-            return Refused(answer.message)
-        return answer.value if isinstance(answer, Payload) else None
-    try:
-        value = script.evaluate(lambda name: values.get(name, UNDEFINED))
-    except ScriptError as error:
-        return Refused(str(error))
-    return None if value is UNDEFINED else value
+    if script is not None:
+        try:
+            return script.evaluate(lambda name: values.get(name, UNDEFINED))
+        except ScriptError as error:
+            return Refused(str(error))
+        except NotSimpleError:
+            pass  # these values are the sandbox's
+    answer = draft.answer(NeedScript(source, msgspec.json.encode(dict(values))))
+    if isinstance(answer, Failure):
+        return Refused(answer.message)
+    return answer.value if isinstance(answer, Payload) else None

@@ -1,13 +1,17 @@
 """Operations on a whole run: start, pause, resume, terminate, retry. Source: semantics.md f."""
 
+from msgspec.structs import replace
+
 from batuta.core.draft import Draft
-from batuta.core.ending import finish
+from batuta.core.ending import finish, tell_parent
+from batuta.core.execution import CONTAINER_TYPES
 from batuta.core.policy import SECOND_MS
 from batuta.core.settle import gather, start
 from batuta.core.tasks import begin
+from batuta.core.tasks.attempt import set_limits
 from batuta.model.command import (
-    ReviveParent,
     RetryWorkflow,
+    ReviveParent,
     StartWorkflow,
     TerminateWorkflow,
     TimerKind,
@@ -17,7 +21,6 @@ from batuta.model.error import ConflictError, NotFoundError
 from batuta.model.execution import Task, TaskStatus, WorkflowStatus
 from batuta.model.payload import Payload
 
-_OPEN_AGAIN = frozenset({"JOIN", "DO_WHILE", "FORK_JOIN", "EXCLUSIVE_JOIN"})
 _UNSUCCESSFUL = frozenset(
     {
         TaskStatus.FAILED,
@@ -91,9 +94,13 @@ def retry(draft: Draft, command: RetryWorkflow) -> None:
     """Open an ended run again by new attempts at what failed in it.
 
     Per reference name the newest attempt, when unsuccessful; JOIN and DO_WHILE open in place.
-    A retry on a running run is 404 and on one with nothing to retry 409 (gotchas.md 2).
+    A retry on a running run is 404 and on one with nothing to retry 409 (gotchas.md 2). A
+    parent that asks (``task_id`` set) gets no error: a child that runs will tell its end, one
+    that cannot be retried tells it once more.
     """
     workflow = draft.workflow
+    if command.task_id is not None and not _is_retriable(draft, command):
+        return
     if not workflow.status.is_terminal:
         raise NotFoundError(
             f"workflow {workflow.workflow_id!r} is {workflow.status}; only an ended one is retried"
@@ -108,14 +115,17 @@ def retry(draft: Draft, command: RetryWorkflow) -> None:
         )
     _reopen(draft)
     for task in failed:
-        if task.task_type in _OPEN_AGAIN:
+        if task.task_type in CONTAINER_TYPES:
             _open_in_place(draft, task)
         elif command.resume_children and task.child_id:
             _open_in_place(draft, task)
-            draft.send(RetryWorkflow(workflow_id=task.child_id, resume_children=True))
+            draft.send(
+                RetryWorkflow(workflow_id=task.child_id, resume_children=True, task_id=task.task_id)
+            )
         else:
             _attempt_again(draft, task)
-    _revive_parent(draft)
+    if command.task_id is None:
+        _revive_parent(draft)
     gather(draft)
 
 
@@ -128,16 +138,18 @@ def revive(draft: Draft, command: ReviveParent) -> None:
     task = draft.execution.task(command.task_id)
     if task is None or task.child_id != command.child_id or task.is_retried:
         return
-    if draft.execution.graph.node_of(task).policy.is_optional or not task.status.is_terminal:
+    if not task.status.is_terminal or task.status.is_successful:
+        return
+    if draft.execution.graph.node_of(task).policy.is_optional:
         return
     siblings = [other for other in _failed_attempts(draft) if other.seq != task.seq]
     _open_in_place(draft, task)
     if draft.workflow.status.is_terminal:
         _reopen(draft)
         for other in siblings:
-            if other.task_type in _OPEN_AGAIN:
+            if other.task_type in CONTAINER_TYPES:
                 _open_in_place(draft, other)
-            elif other.status is TaskStatus.CANCELED:
+            elif other.status is TaskStatus.CANCELED or other.child_id:
                 _attempt_again(draft, other)
         _revive_parent(draft)
     gather(draft)
@@ -182,19 +194,34 @@ def _reopen(draft: Draft) -> None:
 
 
 def _open_in_place(draft: Draft, task: Task) -> None:
-    draft.put(
+    """Have a JOIN, a loop or a sub-workflow go on where it stopped; its time starts anew."""
+    task = draft.put(
         task,
         status=TaskStatus.IN_PROGRESS,
+        first_scheduled_at_ms=draft.now_ms,
         ended_at_ms=0,
         reason=None,
         is_executed=False,
     )
+    set_limits(draft, task, draft.execution.graph.node_of(task).policy)
 
 
 def _attempt_again(draft: Draft, task: Task) -> None:
+    """Make the next attempt, with no delay; totalTimeoutSeconds starts anew for it."""
     node = draft.execution.graph.node_of(task)
-    draft.put(task, is_retried=True)
-    begin(draft, node, task.suffix, retry_of=task)
+    before = replace(draft.put(task, is_retried=True), first_scheduled_at_ms=draft.now_ms)
+    begin(draft, node, task.suffix, retry_of=before)
+
+
+def _is_retriable(draft: Draft, command: RetryWorkflow) -> bool:
+    """Say whether a parent's retry can be done; tell the end again where it cannot."""
+    workflow = draft.workflow
+    if not workflow.status.is_terminal or workflow.parent_task_id != command.task_id:
+        return False
+    if _failed_attempts(draft) or workflow.status is WorkflowStatus.TIMED_OUT:
+        return True
+    tell_parent(draft)
+    return False
 
 
 def _revive_parent(draft: Draft) -> None:

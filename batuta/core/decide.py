@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from batuta.core import control, update
 from batuta.core.draft import Draft
 from batuta.core.execution import Execution
-from batuta.core.settle import settle
+from batuta.core.settle import gather, settle
 from batuta.model.change import Answers, Change, Needs
 from batuta.model.command import (
     ChildEnded,
@@ -25,6 +25,7 @@ from batuta.model.command import (
     UpdateReference,
     UpdateTask,
 )
+from batuta.model.execution import WorkflowStatus
 
 _NO_ENVIRONMENT: Mapping[str, str] = {}
 
@@ -55,12 +56,14 @@ def decide(
         ConflictError: The run's status does not allow the operation.
     """
     draft = Draft(execution, now_ms=now_ms, seed=seed, answers=answers, environment=environment)
+    if execution.unexecuted and execution.workflow.status is WorkflowStatus.RUNNING:
+        gather(draft)  # a decision before this one stopped at SETTLE_STEPS_MAX
     _dispatch(draft, command)
     settle(draft)
     return draft.result()
 
 
-def _dispatch(draft: Draft, command: Command) -> None:  # noqa: C901, PLR0912  one arm a command
+def _dispatch(draft: Draft, command: Command) -> None:
     match command:
         case UpdateTask():
             update.update_task(draft, command)

@@ -6,6 +6,7 @@ and the whole draft is thrown away at the end (``Needs``). Records are merged: o
 """
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -14,6 +15,7 @@ from batuta.core.execution import Execution
 from batuta.core.graph import Node
 from batuta.core.identity import uuid7
 from batuta.core.policy import Policy
+from batuta.core.timers import kinds_of
 from batuta.model.change import (
     AddLog,
     Answers,
@@ -57,24 +59,26 @@ class Draft:
     """Collects the changes of one command; see the module's docstring."""
 
     __slots__ = (
-        "agenda",
-        "answers",
-        "environment",
-        "execution",
-        "checks",
-        "now_ms",
-        "steps",
-        "wanted",
         "_enqueued",
         "_id_count",
         "_other",
+        "_released",
         "_seed",
         "_task_puts",
+        "_timers",
         "_workflow_changed",
         "_workflow_input",
         "_workflow_is_new",
         "_workflow_output",
         "_workflow_variables",
+        "agenda",
+        "answers",
+        "checks",
+        "environment",
+        "execution",
+        "now_ms",
+        "steps",
+        "wanted",
     )
 
     def __init__(
@@ -84,7 +88,7 @@ class Draft:
         now_ms: int,
         seed: bytes,
         answers: Answers,
-        environment: dict[str, str],
+        environment: Mapping[str, str],
     ) -> None:
         self.execution = execution.fork()
         self.now_ms = now_ms
@@ -103,6 +107,8 @@ class Draft:
         self._workflow_output: Payload | None = None
         self._workflow_variables: Payload | None = None
         self._enqueued: dict[str, Enqueue] = {}
+        self._released: dict[str, Release] = {}
+        self._timers: dict[tuple[str, TimerKind], SetTimer | ClearTimer] = {}
         self._other: list[Change] = []
 
     @property
@@ -207,32 +213,22 @@ class Draft:
         Returns:
             The task with what the lease knew (worker, poll count, first start) copied into it.
         """
-        if task.queue is None:
-            return task
-        lease = self.execution.leases.get(task.task_id)
-        if self._enqueued.pop(task.task_id, None) is not None:
-            return task
-        poll_count = lease.poll_count if lease else 0
-        self._other.append(
-            Release(task_id=task.task_id, poll_count=poll_count, expired_at_ms=expired_at_ms)
-        )
-        if lease is None:
-            return task
-        return self.put(
-            task,
-            worker_id=lease.worker_id,
-            poll_count=lease.poll_count,
-            started_at_ms=lease.started_at_ms,
-        )
+        known = self._take_back(task, expired_at_ms)
+        return self.put(task, **known) if known else task
 
     def set_timer(self, kind: TimerKind, due_at_ms: int, task: Task | None = None) -> None:
-        """Have FireTimer submitted at ``due_at_ms``."""
+        """Have FireTimer submitted at ``due_at_ms``; replaces the timer of the same kind."""
         task_id = task.task_id if task else ""
-        self._other.append(SetTimer(task_id=task_id, kind=kind, due_at_ms=due_at_ms))
+        timer = SetTimer(task_id=task_id, kind=kind, due_at_ms=due_at_ms)
+        self._timers[task_id, kind] = timer
 
     def clear_timer(self, kind: TimerKind, task: Task | None = None) -> None:
         """Remove a timer, which may not be there."""
-        self._other.append(ClearTimer(task_id=task.task_id if task else "", kind=kind))
+        task_id = task.task_id if task else ""
+        if task is not None and self._is_new(task):
+            self._timers.pop((task_id, kind), None)
+        else:
+            self._timers[task_id, kind] = ClearTimer(task_id=task_id, kind=kind)
 
     def send(self, command: Command) -> None:
         """Give a command to another run, exactly once."""
@@ -247,11 +243,41 @@ class Draft:
             self.put_workflow(seq_last=self.execution.seq_last)
         self._other.append(change)
 
-    def end(self, task: Task, status: TaskStatus, *, output: Payload | None = None, **changed: Any) -> Task:
-        """Bring a task to a terminal status and put it on the agenda."""
-        task = self.put(task, output=output, status=status, ended_at_ms=self.now_ms, **changed)
+    def end(
+        self,
+        task: Task,
+        status: TaskStatus,
+        *,
+        output: Payload | None = None,
+        expired_at_ms: int | None = None,
+        **changed: Any,
+    ) -> Task:
+        """Bring a task to a terminal status and put it on the agenda; see ``close``."""
         self.agenda.append(task.seq)
-        return task
+        return self.close(task, status, output=output, expired_at_ms=expired_at_ms, **changed)
+
+    def close(
+        self,
+        task: Task,
+        status: TaskStatus,
+        *,
+        output: Payload | None = None,
+        expired_at_ms: int | None = None,
+        **changed: Any,
+    ) -> Task:
+        """Bring a task to a terminal status: no timer, queue row or lease of it is left.
+
+        Args:
+            expired_at_ms: The reason is that its lease has run out, by this time.
+        """
+        for kind in kinds_of(task, self.execution.graph.node_of(task).policy):
+            self.clear_timer(kind, task)
+        known = self._take_back(task, expired_at_ms)
+        return self.put(
+            task,
+            output=output,
+            **{**known, **changed, "status": status, "ended_at_ms": self.now_ms},
+        )
 
     def result(self) -> list[Change] | Needs:
         """Return the merged changes, or what is lacking."""
@@ -277,6 +303,33 @@ class Draft:
             PutTask(task=put.task, changed=put.changed, input=put.input, output=put.output)
             for put in self._task_puts.values()
         )
+        changes.extend(self._released.values())
+        changes.extend(self._timers.values())
         changes.extend(self._other)
         changes.extend(self._enqueued.values())
         return changes
+
+    def _is_new(self, task: Task) -> bool:
+        """Say whether the task was made by this decision, so that no store knows it."""
+        put = self._task_puts.get(task.seq)
+        return put is not None and put.changed is None
+
+    def _take_back(self, task: Task, expired_at_ms: int | None) -> dict[str, Any]:
+        """Take a worker task out of its queue or hands; return what its lease knew."""
+        task_id = task.task_id
+        if task.queue is None or self._enqueued.pop(task_id, None) is not None:
+            return {}
+        if task_id in self._released or self._is_new(task):
+            return {}
+        lease = self.execution.leases.get(task_id)
+        poll_count = lease.poll_count if lease else 0
+        self._released[task_id] = Release(
+            task_id=task_id, poll_count=poll_count, expired_at_ms=expired_at_ms
+        )
+        if lease is None:
+            return {}
+        return {
+            "worker_id": lease.worker_id,
+            "poll_count": poll_count,
+            "started_at_ms": lease.started_at_ms,
+        }

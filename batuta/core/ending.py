@@ -13,7 +13,6 @@ from batuta.core.policy import retry_delay_ms
 from batuta.core.scope import RunScope, loaded, task_output
 from batuta.core.tasks import begin
 from batuta.core.template import TemplateError
-from batuta.core.timers import clear_timers
 from batuta.model.change import Failure, NeedDefinition
 from batuta.model.command import ChildEnded, StartWorkflow, TerminateWorkflow, TimerKind
 from batuta.model.execution import Task, TaskStatus, WorkflowStatus
@@ -21,9 +20,7 @@ from batuta.model.payload import EMPTY, Payload
 
 # Never tried again, whatever their policy says (semantics.md d.1).
 NOT_RETRIED = frozenset({"DECISION", "SWITCH", "FORK_JOIN", "JOIN", "EXCLUSIVE_JOIN", "DO_WHILE"})
-_FAILED = frozenset(
-    {TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR, TaskStatus.TIMED_OUT}
-)
+_FAILED = frozenset({TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR})
 _CHILD_STATUS = {
     WorkflowStatus.COMPLETED: TaskStatus.COMPLETED,
     WorkflowStatus.FAILED: TaskStatus.FAILED,
@@ -33,17 +30,14 @@ _CHILD_STATUS = {
 
 
 def is_let_through(draft: Draft, task: Task, node: Node) -> bool:
-    """Say whether what follows an unsuccessful task may run; an optional one is marked so.
+    """Say whether what follows an unsuccessful task may run.
 
-    Only when it is out of retries: optional -> COMPLETED_WITH_ERRORS; permissive -> it stays
-    as it is and the run fails at its end. Source: gotchas.md 28.
+    Only when it is out of retries: an optional one then counts as COMPLETED_WITH_ERRORS; a
+    permissive one stays as it is and the run fails at its end. Source: gotchas.md 28.
     """
-    if has_retry(draft, task, node):
-        return False
-    if node.policy.is_optional:
-        draft.put(task, status=TaskStatus.COMPLETED_WITH_ERRORS)
-        return True
-    return node.policy.is_permissive
+    policy = node.policy
+    may_pass = policy.is_optional or policy.is_permissive
+    return may_pass and not has_retry(draft, task, node)
 
 
 def has_retry(draft: Draft, task: Task, node: Node) -> bool:
@@ -127,7 +121,7 @@ def finish(
     if not status.is_successful and not is_asked_for:
         output = _start_failure_workflow(draft, status, output)
     draft.put_workflow(output=output)
-    _tell_parent(draft, status, output, reason)
+    tell_parent(draft)
 
 
 def _output(draft: Draft) -> Payload:
@@ -143,6 +137,7 @@ def _output(draft: Draft) -> Payload:
 
 
 def _failed_names(draft: Draft) -> list[tuple[str, str]]:
+    """Return (reference, task name) of every FAILED attempt, also of those tried again."""
     execution = draft.execution
     graph = execution.graph
     found = [
@@ -160,35 +155,28 @@ def _cancel_live(draft: Draft, status: WorkflowStatus, reason: str | None) -> No
         else f"Parent workflow has been terminated with status {status}"
     )
     for task in draft.execution.live_tasks():
-        node = draft.execution.graph.node_of(task)
-        clear_timers(draft, task, node.policy)
-        released = draft.release(task)
-        draft.put(released, status=TaskStatus.CANCELED, ended_at_ms=draft.now_ms)
+        draft.close(task, TaskStatus.CANCELED)
         if task.child_id:
             draft.send(
-                TerminateWorkflow(
-                    workflow_id=task.child_id, reason=because, task_id=task.task_id
-                )
+                TerminateWorkflow(workflow_id=task.child_id, reason=because, task_id=task.task_id)
             )
 
 
-def _tell_parent(
-    draft: Draft, status: WorkflowStatus, output: Payload, reason: str | None
-) -> None:
+def tell_parent(draft: Draft) -> None:
+    """Send the end of this run to the task that started it, if one did."""
     workflow = draft.workflow
     if workflow.parent_id is None or workflow.parent_task_id is None:
         return
     label = f"{workflow.name}.{workflow.definition_version}/{workflow.workflow_id}"
+    reason = f"Sub workflow {label} failure reason: {workflow.reason or ''}"
     draft.send(
         ChildEnded(
             workflow_id=workflow.parent_id,
             task_id=workflow.parent_task_id,
             child_id=workflow.workflow_id,
-            status=_CHILD_STATUS[status],
-            output=output,
-            reason=None
-            if status.is_successful
-            else f"Sub workflow {label} failure reason: {reason or ''}",
+            status=_CHILD_STATUS[workflow.status],
+            output=loaded(draft, draft.execution.output, 0, "output"),
+            reason=None if workflow.status.is_successful else reason,
         )
     )
 
@@ -227,7 +215,7 @@ def _failure_name(draft: Draft, name: str | None) -> str | None:
         return name
     parts = name.split(".")
     values = loaded(draft, draft.execution.input, 0, "input").value
-    found = values.get(parts[2]) if len(parts) > 2 and isinstance(values, dict) else None  # noqa: PLR2004  $workflow . input . name
+    found = values.get(parts[2]) if len(parts) > 2 and isinstance(values, dict) else None
     return None if found is None else str(found)
 
 

@@ -78,6 +78,8 @@ class Execution:
     ``latest``: by full reference name, the seq of its newest attempt.
     ``latest_of_node``: the same by the definition's name (in a loop, the newest iteration).
     ``live``: seqs of the tasks that are not terminal.
+    ``unexecuted``: seqs of the terminal tasks whose followers have not been computed; in a run
+        that is settled and RUNNING there are none.
     ``waiting``: by full reference name, the seqs of the JOINs that wait for it.
     ``unsettled``: by JOIN seq, how many of its references have not ended yet.
     ``loop_live``: by full name of a DO_WHILE, how many live tasks its iteration has.
@@ -100,6 +102,7 @@ class Execution:
         "seq_last",
         "size_bytes",
         "tasks",
+        "unexecuted",
         "unsettled",
         "variables",
         "waiting",
@@ -127,6 +130,7 @@ class Execution:
         self.latest: Any = {}
         self.latest_of_node: Any = {}
         self.live: Any = {}
+        self.unexecuted: Any = {}
         self.waiting: Any = {}
         self.unsettled: Any = {}
         self.loop_live: Any = {}
@@ -151,6 +155,7 @@ class Execution:
         copy.latest = Layer(self.latest)
         copy.latest_of_node = Layer(self.latest_of_node)
         copy.live = Layer(self.live)
+        copy.unexecuted = Layer(self.unexecuted)
         copy.waiting = Layer(self.waiting)
         copy.unsettled = Layer(self.unsettled)
         copy.loop_live = Layer(self.loop_live)
@@ -184,11 +189,9 @@ class Execution:
         before: Task | None = self.tasks.get(seq)
         self.tasks[seq] = task
         if input is not None:
-            self.inputs[seq] = input
-            self.size_bytes += input.size_bytes
+            self._keep(self.inputs, seq, input)
         if output is not None:
-            self.outputs[seq] = output
-            self.size_bytes += output.size_bytes
+            self._keep(self.outputs, seq, output)
         was_open = before is not None and not before.status.is_terminal
         is_open = not task.status.is_terminal
         name = task.reference_name
@@ -203,10 +206,14 @@ class Execution:
             was_settled = not was_open
         if is_open is not was_open:
             self._count(task, is_open=is_open)
-        if self.latest.get(name) == seq:
-            self._settle(name, was_settled=was_settled, is_settled=not is_open)
-        if task.join_on and is_open and not was_open:
-            self._watch(task)
+            if task.join_on:
+                self._watch(task, is_open=is_open)
+        if not (is_open or task.is_executed or task.is_retried):
+            self.unexecuted[seq] = True
+        elif not was_open and before is not None:
+            self.unexecuted.pop(seq, None)
+        if was_settled is is_open and self.latest.get(name) == seq:
+            self._settle(name, is_settled=not is_open)
 
     def retire(self, seq: int) -> None:
         """Forget a task. Its reference name falls back to the attempt before, if there is one."""
@@ -216,18 +223,24 @@ class Execution:
         name, node = task.reference_name, task.node_name
         was_settled = self._is_settled(name)
         self.tasks.pop(seq)
-        self.inputs.pop(seq, None)
-        self.outputs.pop(seq, None)
+        self.size_bytes -= TASK_BYTES
+        for payloads in (self.inputs, self.outputs):
+            found: Payload | None = payloads.pop(seq, None)
+            self.size_bytes -= found.size_bytes if found else 0
         self.by_id.pop(task.task_id, None)
-        self.unsettled.pop(seq, None)
+        self.unexecuted.pop(seq, None)
         if not task.status.is_terminal:
             self._count(task, is_open=False)
+            if task.join_on:
+                self._watch(task, is_open=False)
+        rest = self._all()
         if self.latest.get(name) == seq:
-            self._fall_back(self.latest, name, [t for t in self._all() if t.reference_name == name])
+            self._fall_back(self.latest, name, [t for t in rest if t.reference_name == name])
         if self.latest_of_node.get(node) == seq:
-            self._fall_back(self.latest_of_node, node, [t for t in self._all() if t.node_name == node])
+            self._fall_back(self.latest_of_node, node, [t for t in rest if t.node_name == node])
         is_settled = self._is_settled(name)
-        self._settle(name, was_settled=was_settled, is_settled=is_settled)
+        if was_settled is not is_settled:
+            self._settle(name, is_settled=is_settled)
 
     def in_order(self) -> list[Task]:
         """Return all tasks, oldest first."""
@@ -236,6 +249,11 @@ class Execution:
     def live_tasks(self) -> list[Task]:
         """Return the tasks that are not terminal, oldest first."""
         return [self.tasks[seq] for seq in sorted(self.live)]
+
+    def _keep(self, payloads: Any, seq: int, payload: Payload) -> None:
+        before: Payload | None = payloads.get(seq)
+        payloads[seq] = payload
+        self.size_bytes += payload.size_bytes - (before.size_bytes if before else 0)
 
     def _all(self) -> list[Task]:
         return [self.tasks[seq] for seq in self.tasks]
@@ -263,20 +281,24 @@ class Execution:
         for loop in self.graph.loops_of(task):
             self.loop_live[loop] = self.loop_live.get(loop, 0) + step
 
-    def _settle(self, reference_name: str, *, was_settled: bool, is_settled: bool) -> None:
-        if was_settled is is_settled:
-            return
+    def _settle(self, reference_name: str, *, is_settled: bool) -> None:
+        """Tell the JOINs that wait for a reference name that it has ended, or is open again."""
         step = -1 if is_settled else 1
         for join in self.waiting.get(reference_name, ()):
-            open_count = self.unsettled.get(join)
-            if open_count is not None:
-                self.unsettled[join] = open_count + step
+            self.unsettled[join] += step
 
-    def _watch(self, join: Task) -> None:
-        open_count = 0
-        for reference_name in join.join_on:
-            watchers = self.waiting.get(reference_name, ())
-            if join.seq not in watchers:
-                self.waiting[reference_name] = (*watchers, join.seq)
-            open_count += not self._is_settled(reference_name)
-        self.unsettled[join.seq] = open_count
+    def _watch(self, join: Task, *, is_open: bool) -> None:
+        """Begin or stop to count the open branches of a JOIN; a name given twice counts once."""
+        names = dict.fromkeys(join.join_on)
+        for name in names:
+            others = tuple(seq for seq in self.waiting.get(name, ()) if seq != join.seq)
+            if is_open:
+                self.waiting[name] = (*others, join.seq)
+            elif others:
+                self.waiting[name] = others
+            else:
+                self.waiting.pop(name)
+        if is_open:
+            self.unsettled[join.seq] = sum(not self._is_settled(name) for name in names)
+        else:
+            self.unsettled.pop(join.seq)

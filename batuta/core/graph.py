@@ -164,9 +164,7 @@ class Graph:
         if len(node.loops) == 1:
             return node.loops
         numbers = task.suffix.split("__")[1:]
-        return tuple(
-            "__".join((loop, *numbers[:depth])) for depth, loop in enumerate(node.loops)
-        )
+        return tuple("__".join((loop, *numbers[:depth])) for depth, loop in enumerate(node.loops))
 
     def members_of(self, loop: str) -> Iterator[Node]:
         """Yield the nodes inside a DO_WHILE, at any depth, in definition order."""

@@ -6,20 +6,21 @@ the node's followers. When the agenda is empty, the JOINs and DO_WHILEs that may
 decidable are looked at, which may fill it again; when nothing is left and no task is live, the
 run is complete. Nothing recurses. A decision that has taken SETTLE_STEPS_MAX steps stops with a
 CONTINUE timer due at once: what is left is found again from the records (an ended task whose
-``is_executed`` is false), as it is after a pause.
+``is_executed`` is false), as it is after a pause, by whatever command comes first.
 """
 
 from batuta.core.draft import Draft
 from batuta.core.ending import complete, fail_attempt, finish, is_let_through
+from batuta.core.execution import CONTAINER_TYPES
 from batuta.core.graph import Node
 from batuta.core.scope import task_output
 from batuta.core.tasks import begin
 from batuta.core.tasks.branch import chosen_case
 from batuta.core.tasks.join import check_join, fail_stuck_join
-from batuta.core.tasks.loop import check_loop, loop_name
+from batuta.core.tasks.loop import check_loop
 from batuta.core.tasks.terminate import end_of_run
 from batuta.model.command import TimerKind
-from batuta.model.execution import Task, WorkflowStatus
+from batuta.model.execution import Task, TaskStatus, WorkflowStatus
 
 SETTLE_STEPS_MAX = 500  # followers computed in one transaction; bounds its size and its time
 
@@ -36,27 +37,25 @@ def settle(draft: Draft) -> None:
                 return
             draft.steps += 1
             _follow(draft, draft.execution.tasks[draft.agenda.popleft()])
-        elif not _check_containers(draft):
-            _close(draft)
+        elif not (_check_containers(draft) or _close(draft)):
             return
 
 
 def schedule(draft: Draft, reference_name: str, suffix: str) -> None:
     """Make the first attempt at a node, unless this iteration already has one."""
     if draft.execution.latest_task(reference_name + suffix) is not None:
-        return  # a joinOn or a rerun made it already: OSS drops the second one too
+        return  # the task before it was tried again by a retry of the run; OSS drops it too
     begin(draft, draft.execution.graph.nodes[reference_name], suffix)
 
 
 def gather(draft: Draft) -> None:
-    """Put on the agenda what an interrupted or paused decision left. O(tasks), rare."""
-    for task in draft.execution.in_order():
-        if task.status.is_terminal:
-            if not task.is_executed and not task.is_retried:
-                draft.agenda.append(task.seq)
-        elif task.task_type in {"JOIN", "DO_WHILE"}:
+    """Put on the agenda what an interrupted or paused decision left. O(live tasks), rare."""
+    execution = draft.execution
+    draft.agenda.extend(sorted(execution.unexecuted))
+    for task in execution.live_tasks():
+        if task.task_type in CONTAINER_TYPES:
             draft.checks[task.seq] = None
-    if draft.execution.seq_last == 0:
+    if execution.seq_last == 0:
         start(draft)
 
 
@@ -78,10 +77,13 @@ def _follow(draft: Draft, task: Task) -> None:
     if task.is_retried or task.is_executed:
         return
     node = draft.execution.graph.node_of(task)
-    if not task.status.is_successful and not is_let_through(draft, task, node):
-        fail_attempt(draft, task, node)
-        return
-    task = draft.put(draft.execution.tasks[task.seq], is_executed=True)
+    status = task.status
+    if not status.is_successful:
+        if not is_let_through(draft, task, node):
+            fail_attempt(draft, task, node)
+            return
+        status = TaskStatus.COMPLETED_WITH_ERRORS if node.policy.is_optional else status
+    task = draft.put(task, status=status, is_executed=True)
     for join in draft.execution.waiting.get(task.reference_name, ()):
         draft.checks[join] = None
     if node.loops:
@@ -127,7 +129,7 @@ def _check_containers(draft: Draft) -> bool:
             continue
         if task.task_type == "JOIN":
             has_moved |= check_join(draft, task)
-        elif execution.loop_live.get(loop_name(task), 0) == 0:
+        elif execution.loop_live.get(task.reference_name, 0) == 0:
             following = check_loop(draft, task)
             has_moved = True
             if following is not None:
@@ -135,13 +137,18 @@ def _check_containers(draft: Draft) -> bool:
     return has_moved or bool(draft.agenda)
 
 
-def _close(draft: Draft) -> None:
-    """Complete the run when no task is live; fail it when only waiting ones are."""
+def _close(draft: Draft) -> bool:
+    """Complete the run when no task is live; fail a JOIN when only waiting ones are.
+
+    Returns:
+        True when the JOIN's end has given more to settle.
+    """
     execution = draft.execution
     if execution.live_count == 0:
         complete(draft)
-    elif execution.active_count == 0:
-        # Only JOINs and loops are live and none of them can move: OSS waits for ever.
-        fail_stuck_join(draft)
-        if draft.agenda:
-            settle(draft)
+        return False
+    if execution.active_count > 0:
+        return False
+    # Only JOINs and loops are live and none of them can move: OSS waits for ever.
+    fail_stuck_join(draft)
+    return True

@@ -1,5 +1,7 @@
 """What reports, timers and ended leases do to a task. Source: semantics.md g, d.3 - d.7."""
 
+from typing import Any
+
 import msgspec
 
 from batuta.core.draft import Draft
@@ -10,12 +12,12 @@ from batuta.core.scope import task_output
 from batuta.core.settle import gather
 from batuta.core.tasks import start_late
 from batuta.core.tasks.wait import is_over
-from batuta.core.timers import clear_timers
 from batuta.model.change import AddLog
 from batuta.model.command import (
     ChildEnded,
     ExpireLease,
     FireTimer,
+    TerminateWorkflow,
     TimerKind,
     UpdateReference,
     UpdateTask,
@@ -37,9 +39,7 @@ def update_task(draft: Draft, command: UpdateTask) -> None:
     """
     task = draft.execution.task(command.task_id)
     if task is None:
-        raise NotFoundError(
-            f"workflow {command.workflow_id!r} has no task {command.task_id!r}"
-        )
+        raise NotFoundError(f"workflow {command.workflow_id!r} has no task {command.task_id!r}")
     if task.status.is_terminal or draft.workflow.status.is_terminal:
         return
     for line in command.logs[:LOG_LINES_MAX]:
@@ -47,16 +47,17 @@ def update_task(draft: Draft, command: UpdateTask) -> None:
     output = command.output
     if command.is_merged:
         output = _merged(draft, task, output)
-    task = draft.release(task)
+    # The reason is that of this report: one carried over from the attempt before goes.
+    changed: dict[str, Any] = {"reason": (command.reason or "")[:REASON_CHARACTERS_MAX] or None}
     if command.worker_id:
-        task = draft.put(task, worker_id=command.worker_id)
-    node = draft.execution.graph.node_of(task)
-    reason = command.reason[:REASON_CHARACTERS_MAX] if command.reason else task.reason
+        changed["worker_id"] = command.worker_id
     if command.status.is_terminal:
-        clear_timers(draft, task, node.policy)
-        draft.end(task, command.status, output=output, reason=reason)
+        draft.end(task, command.status, output=output, **changed)
+    elif task.queue is None:
+        draft.put(task, output=output, **changed)  # of our own types: stays (gotchas.md 21)
     else:
-        _give_back(draft, task, node, command, output, reason)
+        task = draft.put(draft.release(task), output=output, **changed)
+        _give_back(draft, task, command.callback_after_ms)
 
 
 def update_reference(draft: Draft, command: UpdateReference) -> None:
@@ -93,8 +94,6 @@ def child_ended(draft: Draft, command: ChildEnded) -> None:
     task = draft.execution.task(command.task_id)
     if task is None or task.child_id != command.child_id or task.status.is_terminal:
         return
-    node = draft.execution.graph.node_of(task)
-    clear_timers(draft, task, node.policy)
     output = _merged(draft, task, command.output)
     draft.end(task, command.status, output=output, reason=command.reason)
 
@@ -113,8 +112,8 @@ def fire_timer(draft: Draft, command: FireTimer) -> None:
     task = draft.execution.task(command.task_id)
     if task is None or task.status.is_terminal:
         return
-    if draft.now_ms < max(task.due_at_ms * (command.kind in _OWN_TIME), command.due_at_ms):
-        return  # an older timer of this task was replaced by a later one
+    if command.kind in _OWN_TIME and not 0 < task.due_at_ms <= draft.now_ms:
+        return  # it has fired before, or a later one has replaced it
     if command.kind is TimerKind.WAIT:
         is_over(draft, task)
     elif command.kind is TimerKind.ENQUEUE:
@@ -138,52 +137,39 @@ def expire_lease(draft: Draft, command: ExpireLease) -> None:
         return
     node = draft.execution.graph.node_of(task)
     is_over_time = lease.timeout_ms and draft.now_ms >= lease.started_at_ms + lease.timeout_ms
-    clear_timers(draft, task, node.policy)
-    task = draft.release(task, expired_at_ms=draft.now_ms)
     if is_over_time:
         seconds = lease.timeout_ms // SECOND_MS
         reason = f"Task timed out after {seconds} seconds. Timeout policy configured to "
-        _end_by_policy(draft, task, node, reason + node.policy.timeout_policy)
+        reason += node.policy.timeout_policy
+        _end_by_policy(draft, task, node, reason, expired_at_ms=draft.now_ms)
         return
     seconds = lease.lease_ms // SECOND_MS
     reason = f"responseTimeout: {seconds} exceeded for the taskId: {task.task_id} with Task "
     reason += f"Definition: {node.definition_name}"
-    draft.end(task, TaskStatus.TIMED_OUT, reason=reason)
+    draft.end(task, TaskStatus.TIMED_OUT, reason=reason, expired_at_ms=draft.now_ms)
 
 
-def _give_back(  # noqa: PLR0913  the parts of one report
-    draft: Draft,
-    task: Task,
-    node: Node,
-    command: UpdateTask,
-    output: Payload | None,
-    reason: str | None,
-) -> None:
-    """Take an IN_PROGRESS report: a worker task is ready again, now or after its callback.
+def _give_back(draft: Draft, task: Task, callback_after_ms: int) -> None:
+    """Make a worker task ready again after an IN_PROGRESS report, now or after its callback.
 
-    A task of the engine's own types stays IN_PROGRESS (gotchas.md 21).
+    Its time to be polled starts anew; its timeoutSeconds goes on from the first poll.
     """
-    if task.queue is None:
-        draft.put(task, output=output, reason=reason)
-        return
+    policy = draft.execution.graph.node_of(task).policy
     if task.due_at_ms:
         draft.clear_timer(TimerKind.ENQUEUE, task)
-    task = draft.put(
-        task,
-        output=output,
-        reason=reason,
-        due_at_ms=0,
-        status=TaskStatus.SCHEDULED,
-        callback_after_ms=command.callback_after_ms,
-    )
-    limit_ms = node.policy.lease_limit_ms
-    if limit_ms and task.started_at_ms:
-        draft.set_timer(TimerKind.TASK_TIMEOUT, task.started_at_ms + limit_ms, task)
-    if command.callback_after_ms > 0:
-        due_at_ms = draft.now_ms + command.callback_after_ms
-        draft.set_timer(TimerKind.ENQUEUE, due_at_ms, draft.put(task, due_at_ms=due_at_ms))
+    due_at_ms = draft.now_ms + callback_after_ms if callback_after_ms > 0 else 0
+    task = draft.put(task, callback_after_ms=callback_after_ms, due_at_ms=due_at_ms)
+    if policy.timeout_policy is not TaskTimeoutPolicy.ALERT_ONLY:
+        if policy.timeout_ms and task.poll_count:
+            limit_at_ms = task.started_at_ms + policy.timeout_ms
+            draft.set_timer(TimerKind.TASK_TIMEOUT, limit_at_ms, task)
+        if policy.poll_timeout_ms:
+            poll_until_ms = draft.now_ms + callback_after_ms + policy.poll_timeout_ms
+            draft.set_timer(TimerKind.POLL_TIMEOUT, poll_until_ms, task)
+    if due_at_ms:
+        draft.set_timer(TimerKind.ENQUEUE, due_at_ms, task)
     else:
-        draft.enqueue(task, node.policy)
+        draft.enqueue(task, policy)
 
 
 def _merged(draft: Draft, task: Task, output: Payload | None) -> Payload:
@@ -221,9 +207,15 @@ def _time_out_task(draft: Draft, task: Task, kind: TimerKind) -> None:
     """Apply a limit whose timer fired; a poll timeout of a task in hand is moot."""
     node = draft.execution.graph.node_of(task)
     policy = node.policy
-    if kind is TimerKind.POLL_TIMEOUT and task.task_id in draft.execution.leases:
-        draft.clear_timer(kind, task)
-        return
+    if kind is TimerKind.POLL_TIMEOUT:
+        if task.task_id in draft.execution.leases:
+            draft.clear_timer(kind, task)
+            return
+        # Its time counts from when it was ready: a delay may have ended late, or begun anew.
+        due_at_ms = (task.due_at_ms or task.updated_at_ms) + policy.poll_timeout_ms
+        if draft.now_ms < due_at_ms:
+            draft.set_timer(kind, due_at_ms, task)
+            return
     limit_ms, name = {
         TimerKind.POLL_TIMEOUT: (policy.poll_timeout_ms, "poll timed out"),
         TimerKind.TOTAL_TIMEOUT: (policy.total_timeout_ms, "total timed out"),
@@ -232,13 +224,19 @@ def _time_out_task(draft: Draft, task: Task, kind: TimerKind) -> None:
         f"Task {name} after {limit_ms // SECOND_MS} seconds. Timeout policy configured to "
         f"{policy.timeout_policy}"
     )
-    clear_timers(draft, task, policy)
-    _end_by_policy(draft, draft.release(task), node, reason)
+    _end_by_policy(draft, task, node, reason)
 
 
-def _end_by_policy(draft: Draft, task: Task, node: Node, reason: str) -> None:
+def _end_by_policy(
+    draft: Draft, task: Task, node: Node, reason: str, *, expired_at_ms: int | None = None
+) -> None:
     """End a task that took too long: RETRY goes on by retries, TIME_OUT_WF ends the run."""
-    task = draft.end(task, TaskStatus.TIMED_OUT, reason=reason)
+    task = draft.end(task, TaskStatus.TIMED_OUT, reason=reason, expired_at_ms=expired_at_ms)
+    if task.child_id:
+        # Its answer would be dropped: nobody waits for it any more.
+        draft.send(
+            TerminateWorkflow(workflow_id=task.child_id, reason=reason, task_id=task.task_id)
+        )
     if node.policy.timeout_policy is TaskTimeoutPolicy.TIME_OUT_WF:
         why = f"Task {task.task_id} failed with status: TIMED_OUT and reason: '{reason}'"
         finish(draft, WorkflowStatus.TIMED_OUT, reason=why, failed=task)

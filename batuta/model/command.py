@@ -117,6 +117,7 @@ class RetryWorkflow(msgspec.Struct, frozen=True, kw_only=True, tag="retry", omit
 
     workflow_id: str
     resume_children: bool = False  # the wire's resumeSubworkflowTasks
+    task_id: str | None = None  # set by a parent: its attempt that started this child
 
 
 class ChildEnded(msgspec.Struct, frozen=True, kw_only=True, tag="child_ended", omit_defaults=True):

@@ -6,10 +6,11 @@ import msgspec
 
 from batuta.core.draft import Draft
 from batuta.core.graph import Node
+from batuta.core.policy import Policy
 from batuta.core.scope import RunScope
 from batuta.core.template import TemplateError
-from batuta.core.timers import set_limits
 from batuta.model.command import TimerKind
+from batuta.model.definition import TaskTimeoutPolicy
 from batuta.model.execution import Task, TaskStatus
 from batuta.model.payload import Payload
 
@@ -97,12 +98,11 @@ def start_or_delay(draft: Draft, task: Task, attempt: Attempt) -> bool:
         True when the task may start now; else its ENQUEUE timer starts it.
     """
     policy = attempt.node.policy
-    delay_ms = attempt.delay_ms if attempt.retry_of else policy.start_delay_ms
-    set_limits(draft, task, policy, delay_ms=delay_ms)
-    if delay_ms <= 0 and not policy.backoff_jitter_ms:
-        return True
     if attempt.retry_of:
-        delay_ms += draft.jitter_ms(policy.backoff_jitter_ms)
+        delay_ms = attempt.delay_ms + draft.jitter_ms(policy.backoff_jitter_ms)
+    else:
+        delay_ms = policy.start_delay_ms
+    set_limits(draft, task, policy, delay_ms=delay_ms)
     if delay_ms <= 0:
         return True
     due_at_ms = draft.now_ms + delay_ms
@@ -110,10 +110,25 @@ def start_or_delay(draft: Draft, task: Task, attempt: Attempt) -> bool:
     return False
 
 
+def set_limits(draft: Draft, task: Task, policy: Policy, *, delay_ms: int = 0) -> None:
+    """Set the timers of a new attempt's limits; none for most tasks (see ``kinds_of``).
+
+    Source: semantics.md d.3, d.4.
+    """
+    if policy.timeout_policy is TaskTimeoutPolicy.ALERT_ONLY:
+        return
+    if policy.poll_timeout_ms and task.queue is not None:
+        due_at_ms = draft.now_ms + delay_ms + policy.poll_timeout_ms
+        draft.set_timer(TimerKind.POLL_TIMEOUT, due_at_ms, task)
+    if policy.total_timeout_ms:
+        due_at_ms = task.first_scheduled_at_ms + policy.total_timeout_ms
+        draft.set_timer(TimerKind.TOTAL_TIMEOUT, due_at_ms, task)
+    if policy.timeout_ms and task.queue is None:
+        draft.set_timer(TimerKind.TASK_TIMEOUT, draft.now_ms + delay_ms + policy.timeout_ms, task)
+
+
 def delay_fields(attempt: Attempt) -> dict[str, Any]:
-    """Return what a delayed task says of its delay: a retry's callback, or the startDelay."""
-    if attempt.retry_of:
-        delay_ms = attempt.delay_ms or (1 if attempt.node.policy.backoff_jitter_ms else 0)
-        return {"callback_after_ms": delay_ms, "start_delay_ms": delay_ms} if delay_ms else {}
+    """Return what a delayed task says of its delay; jitter is not in it (semantics.md d.1)."""
     start_delay_ms = attempt.node.policy.start_delay_ms
-    return {"start_delay_ms": start_delay_ms} if start_delay_ms else {}
+    delay_ms = attempt.delay_ms if attempt.retry_of else start_delay_ms
+    return {"callback_after_ms": delay_ms, "start_delay_ms": delay_ms} if delay_ms else {}

@@ -5,7 +5,7 @@ from typing import Any
 
 from batuta.core.condition import Refused, evaluate
 from batuta.core.draft import Draft
-from batuta.core.expression.text import to_java_text
+from batuta.core.expression.text import TextError, to_java_text
 from batuta.core.graph import Node
 from batuta.core.scope import task_input, task_output
 from batuta.core.tasks.attempt import Attempt, create
@@ -31,7 +31,7 @@ def begin_switch(draft: Draft, attempt: Attempt) -> None:
         found = evaluate(draft, expression, values)
     else:
         found = Refused(f"evaluatorType {evaluator!r} is unknown; use value-param or javascript")
-    _end(draft, task, found, "evaluationResult")
+    _end(draft, task, attempt.node, found, values)
 
 
 def begin_decision(draft: Draft, attempt: Attempt) -> None:
@@ -45,7 +45,7 @@ def begin_decision(draft: Draft, attempt: Attempt) -> None:
         found = evaluate(draft, definition.case_expression, values)
     else:
         found = values.get(definition.case_value_param or "")
-    _end(draft, task, found, "caseOutput")
+    _end(draft, task, attempt.node, found, values)
 
 
 def chosen_case(draft: Draft, task: Task, node: Node) -> Sequence[WorkflowTask]:
@@ -55,11 +55,15 @@ def chosen_case(draft: Draft, task: Task, node: Node) -> Sequence[WorkflowTask]:
     SWITCH and the default in a DECISION (gotchas.md 32).
     """
     output = task_output(draft, task).value
-    case = (output.get("evaluationResult") or output.get("caseOutput") or [None])[0]
+    found = output.get("evaluationResult") or output.get("caseOutput") or ["null"]
+    return _case(node, found[0])
+
+
+def _case(node: Node, case: str) -> Sequence[WorkflowTask]:
     cases = node.task.decision_cases
     if node.type == "SWITCH":
-        return cases.get(str(case), node.task.default_case)
-    return cases.get(str(case)) or node.task.default_case
+        return cases.get(case, node.task.default_case)
+    return cases.get(case) or node.task.default_case
 
 
 def _values(draft: Draft, task: Task) -> dict[str, Any]:
@@ -67,10 +71,20 @@ def _values(draft: Draft, task: Task) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _end(draft: Draft, task: Task, found: Any, key: str) -> None:
+def _end(draft: Draft, task: Task, node: Node, found: Any, values: dict[str, Any]) -> None:
+    """Complete the task with the case as a text; its input says what was chosen, as OSS's."""
     if isinstance(found, Refused):
         draft.end(task, TaskStatus.FAILED, reason=found.message)
         return
-    case = to_java_text(found)
-    output = {key: [case], "selectedCase": case} if key == "evaluationResult" else {key: [case]}
+    try:
+        case = to_java_text(found)
+    except TextError as error:
+        draft.end(task, TaskStatus.FAILED, reason=str(error))
+        return
+    added = {"case": case, "hasChildren": "true"} if _case(node, case) else {"case": case}
+    if node.type == "SWITCH":
+        output = {"evaluationResult": [case], "selectedCase": case}
+    else:
+        output = {"caseOutput": [case]}
+    draft.put(task, input=Payload.of({**values, **added}))
     draft.end(task, TaskStatus.COMPLETED, output=Payload.of(output))

@@ -12,7 +12,7 @@ import msgspec
 from batuta.core.draft import Draft
 from batuta.core.execution import Execution
 from batuta.core.scope import task_output
-from batuta.core.tasks.attempt import Attempt, create
+from batuta.core.tasks.attempt import Attempt, create, set_limits
 from batuta.model.execution import Task, TaskStatus
 from batuta.model.payload import Payload
 
@@ -29,6 +29,7 @@ def begin(draft: Draft, attempt: Attempt) -> None:
         extra_input={"joinOn": list(names)},
     )
     if task is not None:
+        set_limits(draft, task, attempt.node.policy)
         draft.checks[task.seq] = None
 
 
@@ -39,7 +40,7 @@ def check_join(draft: Draft, task: Task) -> bool:
     a permissive one fails the JOIN here, after all have ended; cancelled ones cancel it.
     """
     execution = draft.execution
-    if task.join_on and execution.unsettled.get(task.seq, 0) > 0:
+    if execution.unsettled.get(task.seq, 0) > 0:
         return False
     ended = [execution.latest_task(name) for name in task.join_on]
     bad = [branch for branch in ended if branch is not None and not branch.status.is_successful]
@@ -84,8 +85,10 @@ def fail_stuck_join(draft: Draft) -> None:
     waits for ever; DESIGN.md 6: answer as a user would expect.
     """
     execution = draft.execution
-    join = next(task for task in execution.live_tasks() if task.task_type == "JOIN")
-    missing = [name for name in join.join_on if not _has_ended(execution, name)]
+    joins = [task for task in execution.live_tasks() if task.task_type == "JOIN"]
+    # One that waits for another JOIN is not to blame for what that one waits for.
+    join = next((task for task in joins if _never_reached(execution, task)), joins[0])
+    missing = _never_reached(execution, join) or list(join.join_on)
     reason = (
         f"JOIN {join.reference_name!r} waits for {missing!r}, which this run never reached; "
         "correct its joinOn"
@@ -93,6 +96,5 @@ def fail_stuck_join(draft: Draft) -> None:
     draft.end(join, TaskStatus.FAILED, output=joined_output(draft, join), reason=reason)
 
 
-def _has_ended(execution: Execution, name: str) -> bool:
-    task = execution.latest_task(name)
-    return task is not None and task.status.is_terminal
+def _never_reached(execution: Execution, join: Task) -> list[str]:
+    return [name for name in join.join_on if execution.latest_task(name) is None]

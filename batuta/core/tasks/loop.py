@@ -14,7 +14,7 @@ import msgspec
 from batuta.core.condition import Refused, evaluate
 from batuta.core.draft import Draft
 from batuta.core.scope import task_output
-from batuta.core.tasks.attempt import Attempt, create, resolve_input
+from batuta.core.tasks.attempt import Attempt, create, resolve_input, set_limits
 from batuta.core.template import TemplateError
 from batuta.model.execution import Task, TaskStatus
 from batuta.model.payload import Payload
@@ -32,6 +32,7 @@ def begin(draft: Draft, attempt: Attempt) -> None:
         iteration=0,
     )
     if task is not None:
+        set_limits(draft, task, attempt.node.policy)
         draft.checks[task.seq] = None
 
 
@@ -42,6 +43,12 @@ def check_loop(draft: Draft, task: Task) -> tuple[str, str] | None:
         The reference name and suffix to schedule; None when the loop has ended.
     """
     node = draft.execution.graph.node_of(task)
+    failed = _failed_child(draft, task)
+    if failed is not None:
+        reason = f"Task {failed.reference_name} failed with status: {failed.status}"
+        reason += f" and reason: '{failed.reason or ''}'"
+        draft.end(task, TaskStatus.FAILED, output=loop_output(draft, task), reason=reason)
+        return None
     if task.iteration > 0:
         verdict = _condition(draft, task)
         if isinstance(verdict, Refused):
@@ -64,9 +71,15 @@ def loop_output(draft: Draft, task: Task) -> Payload:
     return Payload.of(_passes(draft, task))
 
 
-def loop_name(task: Task) -> str:
-    """Return the full name under which ``Execution.loop_live`` counts a loop's tasks."""
-    return task.reference_name
+def _failed_child(draft: Draft, task: Task) -> Task | None:
+    """Return the first task of the pass that failed and was let through by ``permissive``."""
+    suffix = f"{task.suffix}__{task.iteration}"
+    for node in draft.execution.graph.permissive:
+        if task.node_name in node.loops:
+            child = draft.execution.latest_task(node.reference_name + suffix)
+            if child is not None and not child.status.is_successful:
+                return child
+    return None
 
 
 def _passes(draft: Draft, task: Task) -> dict[str, Any]:

@@ -42,7 +42,6 @@ def start(draft: Draft, task: Task) -> None:
 
 def is_over(draft: Draft, task: Task) -> None:
     """End a WAIT whose time has come; what somebody reported meanwhile stays its output."""
-    draft.clear_timer(TimerKind.WAIT, task)
     output = draft.execution.outputs.get(task.seq)
     draft.end(task, TaskStatus.COMPLETED, output=None if output else EMPTY)
 
