@@ -67,6 +67,8 @@ class History:
         self._sends.update({send.send_id: send.workflow_id for send in sends})
         chance = self._random
         self.now_ms += chance.choice((0, 1, 7_000, 70_000))
+        if state and chance.random() < 0.04:
+            return self._removal(chance.choice(list(state.values())))
         runs = list(state)
         chance.shuffle(runs)
         decisions: list[Decision] = []
@@ -84,6 +86,14 @@ class History:
                 for _ in range(chance.choice((0, 1, 3)))
             ],
         )
+
+    def _removal(self, known: Loaded) -> Batch:
+        """Return a batch of its own: a Send to a run that goes in the same batch may be lost."""
+        workflow_id = known.workflow.workflow_id
+        run = builders.step(
+            workflow_id, known.workflow.version, RemoveWorkflow(workflow_id), at_ms=self.now_ms
+        )
+        return builders.batch(run, now_ms=self.now_ms)
 
     def _begin(self) -> RunChanges:
         header = builders.workflow(
@@ -218,8 +228,6 @@ class History:
         mine = [send_id for send_id, target in self._sends.items() if target == workflow_id]
         if mine and chance.random() < 0.3:
             changes.append(DropSend(chance.choice(mine[-2:])))
-        if chance.random() < 0.02:
-            changes.append(RemoveWorkflow(workflow_id))
         return changes
 
     def _touches(self, state: Mapping[str, Loaded]) -> list[Touch]:

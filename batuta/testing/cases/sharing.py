@@ -65,7 +65,8 @@ class DurabilityCases:
         self, store: Subject, reopen: Callable[[Subject], Awaitable[Subject]]
     ) -> None:
         ahead_ms = await store.now_ms() + 60_000
-        await store.commit(batch(builders.start(builders.workflow()), now_ms=ahead_ms))
+        first = builders.start(builders.workflow(), at_ms=ahead_ms)
+        await store.commit(batch(first, now_ms=ahead_ms))
 
         again = await reopen(store)
 
