@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 from msgspec.structs import replace
 
-from batuta.model.change import Change, Release, RemoveWorkflow, SetTimer
-from batuta.model.command import TimerKind
+from batuta.model.change import Change, DropSend, Release, RemoveWorkflow, Send, SetTimer
+from batuta.model.command import PauseWorkflow, TimerKind
 from batuta.model.error import StoreError
 from batuta.model.payload import Payload
 from batuta.store.base import Accepted, Batch, RunChanges
@@ -186,6 +186,7 @@ CHANGE_BREACHES: list[tuple[str, list[Change]]] = [
     ("is seq 2, not 1", [builders.enqueue(replace(IDLE, seq=1))]),
     ("names the run of its task", [builders.put_lease(builders.new_id(), IDLE)]),
     ("what expires is a lease", [Release(task_id=READY.task_id, expired_at_ms=NOW_MS)]),
+    ("consumed by the run it is for", [DropSend(1)]),
     ("removes its own run", [RemoveWorkflow(builders.new_id())]),
     (
         "nothing is written after a removal",
@@ -203,7 +204,11 @@ async def breach(doomed: Batch) -> None:
     await store.commit(
         batch(
             start(HEADER, put_task(READY), put_task(IDLE), builders.enqueue(READY)),
-            start(builders.workflow(), put_task(replace(FOREIGN, seq=1))),
+            start(
+                builders.workflow(),
+                put_task(replace(FOREIGN, seq=1)),
+                Send(PauseWorkflow(builders.new_id())),
+            ),
         )
     )
     await store.commit(doomed)

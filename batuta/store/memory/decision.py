@@ -193,7 +193,8 @@ def _write_small(
                 document=encode_command(change.command),
             )
         case DropSend():
-            del state.sends[change.send_id]
+            sent = state.sends.pop(change.send_id)
+            assert sent.workflow_id == workflow_id, "a Send is consumed by the run it is for"
         case AddLog():
             _assert_task(state, workflow_id, change.task_id)
             line = LogLine(

@@ -222,19 +222,21 @@ class ConflictCases:
         assert committed.verdicts == [Taken(header.workflow_id)]
 
     async def test_a_send_is_dropped_exactly_once(self, store: Subject) -> None:
-        sender, target, rival = [await a_run(store) for _ in range(3)]
-        await accept(store, step(sender.workflow_id, 1, Send(PauseWorkflow(target.workflow_id))))
-        [send] = (await store.due(NOW_MS, 10)).sends
-        drop = DropSend(send.send_id)
+        sender, target = await a_run(store), await a_run(store)
+        send = Send(PauseWorkflow(target.workflow_id))
+        await accept(store, step(sender.workflow_id, 1, send))
+        [sent] = (await store.due(NOW_MS, 10)).sends
+        drop = DropSend(sent.send_id)
 
         together = await asyncio.gather(
-            *[store.commit(batch(step(one.workflow_id, 1, drop))) for one in (target, rival)]
+            *[store.commit(batch(step(target.workflow_id, 1, drop))) for _ in range(2)]
         )
-        again = await store.commit(batch(step(sender.workflow_id, 2, drop)))
+        again = await store.commit(batch(step(target.workflow_id, 2, drop)))
+        never = await store.commit(batch(step(target.workflow_id, 2, DropSend(10**9))))
 
         verdicts = [committed.verdicts[0] for committed in together]
         assert sum(isinstance(verdict, Accepted) for verdict in verdicts) == 1
-        assert again.verdicts == [STALE]
+        assert (again.verdicts, never.verdicts) == ([STALE], [STALE])
         assert (await store.due(NOW_MS, 10)).sends == []
 
     async def test_a_poll_between_load_and_commit_makes_a_cancellation_stale(

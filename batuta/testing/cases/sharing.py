@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from batuta.model.change import DropSend, Reserve, Send
-from batuta.model.command import PauseWorkflow
+from batuta.model.command import PauseWorkflow, StartWorkflow
 from batuta.model.payload import Payload
-from batuta.store.base import Accepted, Document, Taken
+from batuta.store.base import Document, Taken
 from batuta.testing import builders
 from batuta.testing.builders import NOW_MS, batch, log, put_task, put_workflow, step, task, timer
 from batuta.testing.cases.subject import ACCEPTED, STALE, Subject, a_run, accept, loaded, poll
@@ -118,37 +118,40 @@ class RivalCases:
         given += [lease.task_id for lease in await poll(store, count=100)]
         assert sorted(given) == [one.task_id for one in tasks]
 
-    async def test_of_two_nodes_one_gets_the_key_and_one_the_send(
-        self, store: Subject, rival: Subject
-    ) -> None:
+    async def test_of_two_nodes_one_gets_the_key(self, store: Subject, rival: Subject) -> None:
         for number in range(5):
-            sender, one, two = [await a_run(store) for _ in range(3)]
-            send = Send(PauseWorkflow(one.workflow_id))
-            await accept(store, step(sender.workflow_id, 1, send))
-            [sent] = (await rival.due(0, 10)).sends
-            keys = [
+            one, two = await a_run(store), await a_run(store)
+            first, second = [
                 Reserve(scope="s", key=str(number), workflow_id=run, until_ms=FOREVER_MS)
                 for run in (one.workflow_id, two.workflow_id)
             ]
 
-            reserved = await asyncio.gather(
-                store.commit(batch(step(one.workflow_id, 1, keys[0]))),
-                rival.commit(batch(step(two.workflow_id, 1, keys[1]))),
-            )
-            known = [(await loaded(store, run.workflow_id)).workflow.version for run in (one, two)]
-            dropped = await asyncio.gather(
-                store.commit(batch(step(one.workflow_id, known[0], DropSend(sent.send_id)))),
-                rival.commit(batch(step(two.workflow_id, known[1], DropSend(sent.send_id)))),
+            answers = await asyncio.gather(
+                store.commit(batch(step(one.workflow_id, 1, first))),
+                rival.commit(batch(step(two.workflow_id, 1, second))),
             )
 
-            verdicts = [answer.verdicts[0] for answer in reserved]
-            winner = one if verdicts[0] == Accepted() else two
-            assert Accepted() in verdicts
+            verdicts = [answer.verdicts[0] for answer in answers]
+            winner = one if verdicts[0] == ACCEPTED else two
+            assert ACCEPTED in verdicts
             assert Taken(winner.workflow_id) in verdicts
-            assert {type(answer.verdicts[0]) for answer in dropped} == {
-                type(ACCEPTED),
-                type(STALE),
-            }
+
+    async def test_of_two_nodes_one_delivers_a_send(self, store: Subject, rival: Subject) -> None:
+        for _ in range(5):
+            sender, child = await a_run(store), builders.workflow()
+            begin = StartWorkflow(
+                workflow_id=child.workflow_id, name="c", definition="d", input=Payload(b"{}")
+            )
+            await accept(store, step(sender.workflow_id, 1, Send(begin)))
+            [sent] = (await rival.due(0, 10)).sends
+            delivery = batch(builders.start(child, DropSend(sent.send_id)))
+
+            answers = await asyncio.gather(store.commit(delivery), rival.commit(delivery))
+
+            verdicts = [answer.verdicts[0] for answer in answers]
+            assert ACCEPTED in verdicts
+            assert STALE in verdicts
+            assert (await store.due(0, 10)).sends == []
 
     async def test_the_journal_is_in_commit_order_for_every_reader(
         self, store: Subject, rival: Subject
