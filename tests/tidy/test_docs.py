@@ -21,7 +21,7 @@ LINK = re.compile(r"\[[^]]*]\(([^)#\s]+)(?:#[^)]*)?\)")
 TARGET = re.compile(r"^([a-z][a-z-]*):", re.MULTILINE)
 HELP = re.compile(r"^([a-z][a-z-]*):.*## \S", re.MULTILINE)
 MAKE_COMMAND = re.compile(r"`make ([a-z]+)")
-TEST_PATH = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
+TEST_PATH = re.compile(r"`((?:tests|batuta/testing)/[\w/]+\.py)(?:::(\w+))?`")
 
 
 def _where(path: Path) -> str:
