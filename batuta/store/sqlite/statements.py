@@ -242,7 +242,7 @@ FROM (
         UNION ALL
         SELECT walk.queue, place + 1, last, (
             SELECT later.task_id FROM queue later WHERE later.queue = here.queue
-                AND (later.rank, later.at, later.task_id) > (here.rank, here.at, here.task_id)
+                AND (later.rank, later.at, later.task_id) > (+here.rank, +here.at, +here.task_id)
             ORDER BY later.rank, later.at, later.task_id LIMIT 1
         ) FROM walk CROSS JOIN queue here ON here.task_id = walk.task_id WHERE place < last
     )

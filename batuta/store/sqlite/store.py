@@ -52,7 +52,7 @@ class SqliteStore:
         self._clock: Callable[[], int] = lambda: 0
         self._written = Writer()
         self._checkpoints = 0
-        self._rows_written = 0
+        self._rows_before = 0
         self._writer = ConnectionThread("batuta-sqlite-write", self._connect_writer, self._tidy)
         reader = partial(open_connection, path, is_writer=False)
         self._reader = ConnectionThread("batuta-sqlite-read", reader)
@@ -201,7 +201,7 @@ class SqliteStore:
             "batches": written.batches,
             "statements": written.statements,
             "refusals": written.refusals,
-            "rows_written": connection.total_changes() - self._rows_written,
+            "rows_written": connection.total_changes() - self._rows_before - written.temporary_rows,
             "checkpoints": self._checkpoints,
         }
 
@@ -209,7 +209,7 @@ class SqliteStore:
         connection = open_connection(self._path, is_writer=True)
         migrate(connection, self._path)
         connection.execute(PREPARE)
-        self._rows_written = connection.total_changes()
+        self._rows_before = connection.total_changes()
         return connection
 
     def _tidy(self, connection: apsw.Connection) -> None:

@@ -1,7 +1,7 @@
 """Write batches, on the thread that owns the writing connection."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import apsw
 import msgspec
@@ -86,6 +86,8 @@ class Writer:
         self.commits = 0
         self.statements = 0
         self.refusals = 0
+        # Written to read an answer from, and deleted by the next batch that has one.
+        self.temporary_rows = 0
 
     def write(self, connection: apsw.Connection, batch: Batch, written: Parameters) -> Committed:
         """Write a batch in one transaction and return once it is synced.
@@ -94,16 +96,10 @@ class Writer:
             StoreError: It, or one of its decisions, could not be written. Where a decision was
                 the reason, the others are written; ``settled`` tells which.
         """
-        verdicts: list[Verdict]
         try:
-            self.statements += 1
-            connection.execute(WRITE, written)
-            verdicts = [Accepted()] * len(batch.decisions)
+            verdicts = self._write_decisions(connection, batch, written)
         except _OF_THE_ROWS as error:
-            if str(error) != REFUSED:
-                self._write_halves(connection, batch, error)
-            self.refusals += 1
-            verdicts = self._write_accepted(connection, batch, written)
+            self._write_halves(connection, batch, error)
         self.commits += 1
         self.batches += 1
         claimed: list[list[Lease]] = [[] for _ in batch.claims]
@@ -111,13 +107,28 @@ class Writer:
         if batch.touches:
             self.statements += 1
             text = connection.execute(TOUCHED).get
+            self.temporary_rows += 2 * len(batch.touches)
             touched = _touched(batch.touches, _INDEXES.decode(str(text)))
         if batch.claims:
             self.statements += 1
             text = connection.execute(PICKED).get
             for index, lease in _PICKED.decode(str(text)) if text else ():
                 claimed[index].append(lease)
+                self.temporary_rows += 2
         return Committed(verdicts=verdicts, claimed=claimed, touched=touched)
+
+    def _write_decisions(
+        self, connection: apsw.Connection, batch: Batch, written: Parameters
+    ) -> list[Verdict]:
+        try:
+            self.statements += 1
+            connection.execute(WRITE, written)
+        except apsw.ConstraintError as error:
+            if str(error) != REFUSED:
+                raise
+            self.refusals += 1
+            return self._write_accepted(connection, batch, written)
+        return [Accepted()] * len(batch.decisions)
 
     def _write_accepted(
         self, connection: apsw.Connection, batch: Batch, written: Parameters
@@ -146,7 +157,9 @@ class Writer:
         named = dict(zip(COLUMNS, written, strict=True))
         return connection.execute(CHECK, named).fetchall()
 
-    def _write_halves(self, connection: apsw.Connection, batch: Batch, error: apsw.Error) -> None:
+    def _write_halves(
+        self, connection: apsw.Connection, batch: Batch, error: apsw.Error
+    ) -> NoReturn:
         """Write the decisions that can be written, then raise for those that cannot.
 
         Claims and touches are left out: their callers ask again.

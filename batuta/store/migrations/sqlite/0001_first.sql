@@ -24,8 +24,8 @@ CREATE TABLE workflow (
     variables_size INTEGER
 ) STRICT;
 
-CREATE INDEX workflow_created ON workflow (created_at, id);
-CREATE INDEX workflow_status ON workflow (status, created_at, id);
+CREATE INDEX workflow_created ON workflow (created_at DESC, id);
+CREATE INDEX workflow_status ON workflow (status, created_at DESC, id);
 CREATE INDEX workflow_correlation ON workflow (correlation_id) WHERE correlation_id IS NOT NULL;
 CREATE INDEX workflow_parent ON workflow (parent_id) WHERE parent_id IS NOT NULL;
 
