@@ -1,3 +1,23 @@
-"""A durable workflow engine that speaks Conductor's REST API."""
+"""A durable workflow engine that speaks Conductor's REST API.
+
+What a worker's author needs is here: `batuta.task` makes a function a worker; `FatalError`,
+`InProgress` and `TaskContext` are for those who want more than input and output.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batuta.workers.function import FatalError, InProgress, TaskContext, task
+
+__all__ = ["FatalError", "InProgress", "TaskContext", "__version__", "task"]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first asked for: a server without workers and `batuta --help` need none of it.
+    if name not in __all__:
+        raise AttributeError(f"module 'batuta' has no attribute {name!r}")
+    from batuta.workers import function  # noqa: PLC0415 - see above
+
+    return getattr(function, name)

@@ -1,0 +1,6 @@
+"""Let `python -m batuta` be the command `batuta`."""
+
+from batuta.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The few calls that the command line makes to a server. Standard library: it has to start fast."""
+
+import http.client
+import json
+import urllib.parse
+from typing import Any
+
+from batuta.cli.exit import UnreachableError
+from batuta.model.error import (
+    BatutaError,
+    ConflictError,
+    DeniedError,
+    InvalidError,
+    NotFoundError,
+    StoreError,
+)
+from batuta.workers.address import api_base
+
+ANSWER_S = 30.0  # a start is answered when it is on disk, on a busy disk too
+
+_ERRORS: dict[int, type[BatutaError]] = {
+    401: DeniedError,
+    403: DeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+}
+
+
+class Client:
+    """One connection to a server, opened again when it was closed between two calls."""
+
+    def __init__(self, server: str) -> None:
+        self.base = api_base(server)
+        address = urllib.parse.urlsplit(self.base)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise InvalidError(f"server {server!r} is no http:// or https:// address")
+        kind = (
+            http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+        )
+        self._connection = kind(address.hostname, address.port, timeout=ANSWER_S)
+        self._prefix = address.path
+
+    def get(self, path: str) -> Any:
+        """Read something. Raises the error that the answer says, or UnreachableError."""
+        return self._call("GET", path, None)
+
+    def post(self, path: str, body: Any) -> Any:
+        """Ask for something to be done, once."""
+        return self._call("POST", path, body)
+
+    def put(self, path: str, body: Any) -> Any:
+        """Store something; done twice it is the same."""
+        return self._call("PUT", path, body)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _call(self, method: str, path: str, body: Any) -> Any:
+        encoded = None if body is None else json.dumps(body).encode()
+        headers = {"Accept": "*/*"} | ({"Content-Type": "application/json"} if encoded else {})
+        try:
+            self._connection.request(method, self._prefix + path, encoded, headers)
+            answer = self._connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise UnreachableError(
+                f"no server answers at {self.base} ({error or type(error).__name__}); start one "
+                "with `batuta serve`, or name another with --server"
+            ) from error
+        if answer.status >= 300:
+            raise _error(answer.status, content, f"{method} {path}")
+        if not answer.headers.get("Content-Type", "").startswith("application/json"):
+            return content.decode("utf-8", "replace")
+        return json.loads(content) if content else None
+
+
+def quoted(segment: str) -> str:
+    """Make one path segment of any text."""
+    return urllib.parse.quote(segment, safe="")
+
+
+def _error(status: int, content: bytes, call: str) -> BatutaError:
+    message = content.decode("utf-8", "replace").strip()
+    faults: list[Any] = []
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = None
+    if isinstance(body, dict):
+        message = str(body.get("message") or message)
+        faults = body.get("validationErrors") or []
+    details = "; ".join(f"{fault.get('path')}: {fault.get('message')}" for fault in faults)
+    if details and details not in message:
+        message = f"{message} {details}"
+    kind = _ERRORS.get(status, InvalidError if status < 500 else StoreError)
+    return kind(message or f"the server answered {status} to {call}")

@@ -1,0 +1,135 @@
+"""`batuta demo`: a server with the example pipelines, and one of them run by real workers.
+
+The server is this process, the workers are a `batuta worker` in a child process that talks to it
+over HTTP, and what is shown is read over HTTP too: nothing here is only for show.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+
+import batuta
+from batuta import app
+from batuta.cli.client import Client
+from batuta.cli.exit import complain
+from batuta.cli.file import read_definitions, read_json
+from batuta.cli.process import next_free_port, prepare_database, run_loop, set_up_log
+from batuta.cli.run import start
+from batuta.cli.serve import load_definitions
+from batuta.cli.settings import read_settings
+from batuta.cli.watch import watch
+from batuta.config import check_binding
+from batuta.model.error import BatutaError, NotFoundError
+
+ROOT = Path(batuta.__file__).parents[1]
+WORKERS = ("examples.firmware_ci.workers", "examples.media.workers")
+INPUT = ROOT / "examples" / "firmware_ci" / "input.json"
+PIPELINE = "firmware_pipeline"
+WORKER_EXIT_S = 15.0  # longer than the worker takes to finish what is under way
+
+
+def demo_command(flags: Mapping[str, Any], env_file: Path | None, *, is_once: bool) -> None:
+    """Serve the examples, run the firmware pipeline, and stay up until Ctrl-C.
+
+    With `is_once`, stop after the run: exit code 0 when it completed, else 1.
+    """
+    settings = read_settings(flags, env_file).settings
+    check_binding(settings)
+    if not INPUT.is_file():
+        raise NotFoundError(
+            f"the examples are not at {str(ROOT / 'examples')!r}; run it in a clone"
+        )
+    definitions = read_definitions(_definition_files())
+    set_up_log("warning")
+    prepare_database(settings)
+    port = next_free_port(settings.host, settings.port)
+    if port != settings.port:
+        complain(f"port {settings.port} is in use, taking {port}")
+    settings = msgspec.structs.replace(settings, port=port)
+    tour = _Tour(is_once=is_once)
+
+    async def serve() -> None:
+        await load_definitions(settings, definitions)
+        await app.serve(settings, on_ready=tour.begin)
+
+    try:
+        run_loop(serve())
+    except KeyboardInterrupt:
+        pass  # the usual way to end it
+    finally:
+        tour.end()
+    raise typer.Exit(tour.code)
+
+
+def _definition_files() -> list[Path]:
+    return sorted((ROOT / "examples").glob("*/definitions"))
+
+
+class _Tour:
+    """What happens beside the server: a thread that shows the run, and the workers' process."""
+
+    def __init__(self, *, is_once: bool) -> None:
+        self.code = 0
+        self._is_once = is_once
+        self._worker: subprocess.Popen[bytes] | None = None
+
+    async def begin(self, url: str) -> None:
+        """Start once the server answers."""
+        threading.Thread(target=self._guide, args=(url,), name="tour", daemon=True).start()
+
+    def end(self) -> None:
+        """End the workers' process, which began with us."""
+        worker = self._worker
+        if worker is None or worker.stdin is None:
+            return
+        worker.stdin.close()
+        try:
+            worker.wait(WORKER_EXIT_S)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+
+    def _guide(self, url: str) -> None:
+        try:
+            is_completed = self._show(url)
+        except BatutaError as error:
+            complain(error.message)
+            is_completed = False
+        if not is_completed:
+            self.code = 1
+        if self._is_once:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _show(self, url: str) -> bool:
+        client = Client(url)
+        print(f"server    {url}", flush=True)
+        self._worker = subprocess.Popen(
+            [sys.executable, "-m", "batuta", "worker", *WORKERS, "--server", client.base]
+            + ["--log-level", "warning", "--until-stdin-ends"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        print(f"workers   process {self._worker.pid}, polling over HTTP")
+        workflow_id = start(client, PIPELINE, None, read_json(INPUT))
+        print(f"running   {PIPELINE} {workflow_id}\n", flush=True)
+        run = watch(client, workflow_id)
+        assert run is not None, "without a time limit it is watched to its end"
+        print(f"\nweb page  {url}")
+        print(f"API       {client.base}")
+        print(f"SDKs      export CONDUCTOR_SERVER_URL={client.base}")
+        print(
+            f"try       batuta run media_pipeline --input topic=tides --watch --server {client.base}"
+        )
+        if not self._is_once:
+            print("Ctrl-C stops the server and the workers; what is under way goes on next time.")
+        sys.stdout.flush()
+        return bool(run["status"] == "COMPLETED")

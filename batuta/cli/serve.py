@@ -1,0 +1,70 @@
+"""`batuta serve` and `batuta migrate`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from batuta import app
+from batuta.cli.file import Definitions, read_definitions
+from batuta.cli.process import check_port, prepare_database, run_loop, set_up_log
+from batuta.cli.settings import masked, read_settings
+from batuta.config import Settings, check_binding
+from batuta.workers.function import TaskFunction
+from batuta.workers.module import load_functions
+
+
+def serve_command(
+    flags: Mapping[str, Any],
+    env_file: Path | None,
+    paths: Sequence[Path],
+    modules: Sequence[str],
+) -> None:
+    """Register the definitions, start the server with its workers, and stay until a signal."""
+    settings = read_settings(flags, env_file).settings
+    check_binding(settings)
+    definitions = read_definitions(paths)
+    functions = load_functions(modules)
+    set_up_log(settings.log_level)
+    if settings.port:
+        check_port(settings.host, settings.port)
+    prepare_database(settings)
+    run_loop(_serve(settings, definitions, functions))
+
+
+def migrate_command(flags: Mapping[str, Any], env_file: Path | None) -> None:
+    """Open the database, which brings it to this version's schema, and close it."""
+    settings = read_settings(flags, env_file).settings
+    set_up_log(settings.log_level)
+    prepare_database(settings)
+    run_loop(_migrate(settings))
+
+
+async def load_definitions(settings: Settings, definitions: Definitions) -> None:
+    """Register definitions before anybody can ask for them: task definitions first.
+
+    Raises:
+        InvalidError: One breaks a rule; names all faults of all of them.
+    """
+    if not definitions.workflows and not definitions.tasks:
+        return
+    async with app.open_engine(settings) as engine:
+        if definitions.tasks:
+            await engine.definitions.put_task_defs(definitions.tasks)
+        if definitions.workflows:
+            await engine.definitions.put_workflow_defs(definitions.workflows, overwrite=True)
+
+
+async def _serve(
+    settings: Settings, definitions: Definitions, functions: Sequence[TaskFunction]
+) -> None:
+    await load_definitions(settings, definitions)
+    await app.serve(settings, workers=functions, on_ready=_announce)
+
+
+async def _announce(url: str) -> None:
+    print(f"batuta serves at {url} (API at {url.rstrip('/')}/api); Ctrl-C stops it", flush=True)
+
+
+async def _migrate(settings: Settings) -> None:
+    async with app.open_engine(settings):
+        print(f"{masked(settings.db)} has the schema of this version")

@@ -1,0 +1,84 @@
+"""`batuta worker`: task functions in a process of their own."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from batuta.cli.process import run_loop, set_up_log
+from batuta.cli.settings import read_settings
+from batuta.config import Settings
+from batuta.workers.function import TaskFunction
+from batuta.workers.loop import Workers
+from batuta.workers.module import load_functions
+
+
+def worker_command(
+    flags: Mapping[str, Any],
+    env_file: Path | None,
+    modules: Sequence[str],
+    *,
+    worker_id: str | None,
+    is_until_stdin_ends: bool,
+) -> None:
+    """Poll until a signal; then finish what is under way, within the drain time.
+
+    A second signal does not wait. `is_until_stdin_ends` ends it with the process that started it.
+    """
+    settings = read_settings(flags, env_file).settings
+    functions = load_functions(modules)
+    set_up_log(settings.log_level)
+    name = worker_id or f"{socket.gethostname()}-{os.getpid()}"
+    run_loop(_work(settings, functions, name, is_until_stdin_ends=is_until_stdin_ends))
+
+
+async def _work(
+    settings: Settings,
+    functions: Sequence[TaskFunction],
+    worker_id: str,
+    *,
+    is_until_stdin_ends: bool,
+) -> None:
+    from batuta.workers.remote import RemoteTransport
+
+    stopping = asyncio.Event()
+    transport = RemoteTransport(settings.server_url, worker_id)
+    workers = Workers(transport, functions)
+    _stop_on_signals(stopping)
+    if is_until_stdin_ends:
+        _stop_with_stdin(stopping)
+    workers.start()
+    names = ", ".join(sorted(function.task_type for function in functions))
+    print(f"worker {worker_id} polls {settings.server_url} for {names}", flush=True)
+    await stopping.wait()
+    await workers.drain(settings.drain_ms)
+
+
+def _stop_on_signals(stopping: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(130)  # asked twice: what is under way is offered again by its lease
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends it at once
+            loop.add_signal_handler(number, stop)
+
+
+def _stop_with_stdin(stopping: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            loop.call_soon_threadsafe(stopping.set)
+
+    threading.Thread(target=wait, name="stdin", daemon=True).start()

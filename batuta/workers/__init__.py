@@ -1,0 +1,1 @@
+"""Functions that do tasks: they poll and report as every worker does, from inside or over HTTP."""

@@ -1,0 +1,119 @@
+"""Polling and reporting inside the server's process, through the engine itself."""
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from batuta.model.command import UpdateTask
+from batuta.model.error import BatutaError, ClosingError, ConflictError, NotFoundError
+from batuta.model.payload import EMPTY, Payload
+from batuta.workers.backoff import Backoff
+from batuta.workers.function import Job, TaskFunction
+from batuta.workers.outcome import EMPTY_OUTPUT, Outcome, refused
+
+if TYPE_CHECKING:
+    from batuta.runtime.engine import Engine
+    from batuta.runtime.view import Polled
+
+log = logging.getLogger(__name__)
+
+# An empty poll touches no store, so a long wait costs nothing and a short one a wake-up.
+TAKE_WAIT_MS = 10_000
+
+
+class LocalTransport:
+    """A worker that lives with its engine."""
+
+    def __init__(self, engine: "Engine", worker_id: str = "in-process") -> None:
+        self._engine = engine
+        self._worker_id = worker_id
+
+    async def take(self, function: TaskFunction) -> Job | None:
+        """Wait in the queue's line for one task."""
+        backoff = Backoff()
+        try:
+            polled = await self._engine.poll(
+                function.task_type,
+                domain=function.domain,
+                worker_id=self._worker_id,
+                count=1,
+                wait_ms=TAKE_WAIT_MS,
+            )
+        except BatutaError as error:
+            log.warning("cannot poll for %s: %s", function.task_type, error.message)
+            await backoff.wait()
+            return None
+        if not polled:
+            if self._engine.is_draining:  # it answers at once then
+                await backoff.wait()
+            return None
+        return _job(polled[0])
+
+    async def report(self, job: Job, outcome: Outcome, *, is_taking: bool) -> Job | None:
+        """Report in one commit with taking the next task of the same queue."""
+        backoff = Backoff()
+        while True:
+            command = self._command(job, outcome)
+            try:
+                if not is_taking:
+                    await self._engine.update(command, actor=self._worker_id)
+                    return None
+                polled = await self._engine.update_and_poll(command, actor=self._worker_id)
+            except (NotFoundError, ConflictError) as error:
+                log.warning("the report on task %s is moot: %s", job.task_id, error.message)
+                return None
+            except ClosingError:
+                return None  # the task is offered again when its lease has ended
+            except BatutaError as error:
+                if error.is_retryable:
+                    await backoff.wait()
+                    continue
+                log.error("the report on task %s was refused: %s", job.task_id, error.message)  # noqa: TRY400
+                if outcome.output == EMPTY_OUTPUT:
+                    return None
+                outcome = refused(outcome, error.message)
+                continue
+            return _job(polled) if polled is not None else None
+
+    async def extend(self, job: Job) -> bool:
+        """Renew the lease, which is no new version of the run."""
+        try:
+            await self._engine.extend_lease(job.workflow_id, job.task_id)
+        except (NotFoundError, ConflictError):
+            return False
+        return True
+
+    async def add_logs(self, job: Job, lines: Sequence[str]) -> None:
+        """Add the lines one by one, in order."""
+        for line in lines:
+            await self._engine.add_log(job.task_id, line)
+
+    async def close(self) -> None:
+        """Hold nothing: the engine belongs to the server."""
+
+    def _command(self, job: Job, outcome: Outcome) -> UpdateTask:
+        return UpdateTask(
+            workflow_id=job.workflow_id,
+            task_id=job.task_id,
+            status=outcome.status,
+            output=Payload(outcome.output) if outcome.output != EMPTY_OUTPUT else EMPTY,
+            reason=outcome.reason,
+            callback_after_ms=outcome.callback_after_ms,
+            worker_id=self._worker_id,
+            logs=outcome.logs,
+        )
+
+
+def _job(polled: "Polled") -> Job:
+    task = polled.task
+    assert polled.input.raw is not None, "a polled task comes with its input"
+    return Job(
+        task_id=task.task_id,
+        workflow_id=polled.workflow.workflow_id,
+        task_type=task.task_type,
+        reference_name=task.reference_name,
+        retry_count=task.retry_count,
+        poll_count=polled.lease.poll_count,
+        input=polled.input.raw,
+        lease_ms=polled.lease.lease_ms,
+    )

@@ -1,0 +1,118 @@
+"""Where user code runs: a loop of its own for async functions, a bounded pool for plain ones.
+
+The loop that polls and reports is never user code's: a function that blocks its loop delays other
+async functions, and neither the server nor a heartbeat. All threads are daemons, so that a
+function that will not end cannot keep a stopped process alive.
+"""
+
+import asyncio
+import contextvars
+import queue
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+THREADS_MAX = 32  # plain functions at once in one process; each is a thread
+
+
+class Runner:
+    """A loop in a thread and a pool of threads, both started when first needed."""
+
+    def __init__(self, threads_max: int = THREADS_MAX) -> None:
+        self._threads_max = threads_max
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._threads = 0
+        self._busy = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run_async(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the loop of user code; cancelling this cancels it there."""
+        future = asyncio.run_coroutine_threadsafe(_contain(coroutine), self._user_loop())
+        return await asyncio.wrap_future(future)
+
+    async def run_plain(self, call: Callable[[], Any]) -> Any:
+        """Run a plain call in the pool; cancelling this leaves it behind, to end by itself."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            try:
+                result = context.run(call)
+            except Exception as error:  # noqa: BLE001 - the side that waits is told
+                _tell(loop, future, None, error)
+            except BaseException as error:  # noqa: BLE001 - it must not end a thread of the pool
+                _tell(loop, future, None, _contained(error))
+            else:
+                _tell(loop, future, result, None)
+
+        self._busy += 1
+        try:
+            if self._busy > self._threads and self._threads < self._threads_max:
+                self._threads += 1
+                name = f"task-{self._threads}"
+                threading.Thread(target=self._serve, name=name, daemon=True).start()
+            self._calls.put(work)
+            return await future
+        finally:
+            self._busy -= 1
+
+    def close(self) -> None:
+        """Let idle threads end and stop the loop; what still runs is left behind."""
+        for _ in range(self._threads):
+            self._calls.put(None)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop = None
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+
+    def _user_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(
+                target=_run_loop, args=(self._loop,), name="task-loop", daemon=True
+            ).start()
+        return self._loop
+
+
+async def _contain(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Keep what would end the whole loop from leaving the function that raised it."""
+    try:
+        return await coroutine
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise _contained(error) from error
+
+
+def _contained(error: BaseException) -> RuntimeError:
+    return RuntimeError(f"the function raised {type(error).__name__}: {error}")
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+    loop.close()
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop,
+    future: asyncio.Future[Any],
+    result: Any,
+    error: BaseException | None,
+) -> None:
+    def settle() -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            # a future refuses StopIteration, because it would end the waiting coroutine silently
+            is_stop = isinstance(error, StopIteration)
+            future.set_exception(_contained(error) if is_stop else error)
+
+    try:
+        loop.call_soon_threadsafe(settle)
+    except RuntimeError:
+        return  # the loop has gone, and with it whoever waited
