@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import uvloop
 from msgspec.structs import replace
 
 from batuta.core.identity import uuid7
@@ -305,4 +306,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

@@ -8,8 +8,9 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import apsw
+import msgspec
 
-from batuta.model.error import BatutaError, StoreError
+from batuta.model.error import StoreError
 
 BUSY_WAIT_MS = 5_000  # for a person's own sqlite3 shell; our own threads never wait for a lock
 CACHE_KIB = 65_536  # pages of the database in memory, for each connection
@@ -88,18 +89,19 @@ class ConnectionThread:
 
 
 def as_store_error(error: BaseException) -> BaseException:
-    """Return what a caller of the store gets for an error of the database."""
-    if isinstance(error, apsw.Error):
-        hint = _HINTS.get(type(error), "")
-        told = StoreError(f"sqlite: {type(error).__name__}: {error}{hint}")
-        told.__cause__ = error
-        return told
-    if isinstance(error, OSError):
-        told = StoreError(f"sqlite: {error}")
-        told.__cause__ = error
-        return told
-    assert isinstance(error, BatutaError | Exception), error
-    return error
+    """Return what a caller of the store gets: a StoreError for whatever the database did."""
+    match error:
+        case apsw.Error():
+            told = f"{type(error).__name__}: {error}{_HINTS.get(type(error), '')}"
+        case msgspec.MsgspecError():
+            told = f"a stored document cannot be read: {error}"
+        case OSError():
+            told = str(error)
+        case _:
+            return error
+    store_error = StoreError(f"sqlite: {told}")
+    store_error.__cause__ = error
+    return store_error
 
 
 _HINTS: dict[type[BaseException], str] = {

@@ -116,10 +116,13 @@ def load(connection: apsw.Connection, known: Sequence[tuple[str, int]]) -> dict[
     for lease in _LEASES.decode(str(lease_text)):
         leases.setdefault(lease.workflow_id, []).append(lease)
     found = {}
+    asked = {workflow_id for workflow_id, _ in known}
     cut = _Cut(workflow_blob)
     for head in _WORKFLOWS.decode(str(workflow_text)):
         workflow_id = head.workflow.workflow_id
         given, result, variables = (cut.payload(part) for part in head.parts)
+        if workflow_id not in asked:
+            continue  # it was asked for in another spelling, which is not its id
         found[workflow_id] = Loaded(
             workflow=with_columns(head.workflow, head.version, head.updated_at_ms),
             input=given,

@@ -27,9 +27,10 @@ from batuta.store.sqlite.trigger import PREPARE
 from batuta.store.sqlite.writing import Writer, parameters
 
 # Pages of the log (4 KiB each) from which on it is copied into the database: when nothing
-# waits, and in any case. The first keeps the pause short, the second bounds the file.
+# waits, and in any case. Measured: 4 ms for a thousand, 10 for four thousand, so that the
+# second is the longest pause of the writer and bounds the file.
 CHECKPOINT_PAGES = 1_000
-CHECKPOINT_PAGES_MAX = 8_000
+CHECKPOINT_PAGES_MAX = 4_000
 
 _LAST_TIME = """
 SELECT max(
