@@ -16,6 +16,7 @@ from batuta.model.command import (
     Command,
     ExpireLease,
     FireTimer,
+    LogTask,
     PauseWorkflow,
     ResumeWorkflow,
     RetryWorkflow,
@@ -85,5 +86,7 @@ def _dispatch(draft: Draft, command: Command) -> None:
             control.terminate(draft, command)
         case RetryWorkflow():
             control.retry(draft, command)
+        case LogTask():
+            update.log_task(draft, command)
         case ReviveParent():
             control.revive(draft, command)

@@ -17,6 +17,7 @@ from batuta.model.command import (
     ChildEnded,
     ExpireLease,
     FireTimer,
+    LogTask,
     TerminateWorkflow,
     TimerKind,
     UpdateReference,
@@ -87,6 +88,13 @@ def update_reference(draft: Draft, command: UpdateReference) -> None:
             worker_id=command.worker_id,
         ),
     )
+
+
+def log_task(draft: Draft, command: LogTask) -> None:
+    """Append a line to a task's log, whatever its status."""
+    if draft.execution.task(command.task_id) is None:
+        raise NotFoundError(f"workflow {command.workflow_id!r} has no task {command.task_id!r}")
+    draft.note(AddLog(task_id=command.task_id, created_at_ms=draft.now_ms, line=command.line))
 
 
 def child_ended(draft: Draft, command: ChildEnded) -> None:

@@ -120,6 +120,14 @@ class RetryWorkflow(msgspec.Struct, frozen=True, kw_only=True, tag="retry", omit
     task_id: str | None = None  # set by a parent: its attempt that started this child
 
 
+class LogTask(msgspec.Struct, frozen=True, kw_only=True, tag="log", omit_defaults=True):
+    """Append a line to a task's log. Source: POST /api/tasks/{taskId}/log."""
+
+    workflow_id: str
+    task_id: str
+    line: str
+
+
 class ChildEnded(msgspec.Struct, frozen=True, kw_only=True, tag="child_ended", omit_defaults=True):
     """A child tells its parent. ``task_id`` is the parent's attempt; a superseded one is moot."""
 
@@ -149,6 +157,7 @@ Command = (
     | ResumeWorkflow
     | TerminateWorkflow
     | RetryWorkflow
+    | LogTask
     | ChildEnded
     | ReviveParent
 )

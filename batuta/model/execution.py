@@ -95,7 +95,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     owner: str = field(default="", name="ow")
     dialect: str = field(default="", name="di")
     epoch: int = field(default=0, name="ep")  # raised by whatever re-opens a terminal run
-    seq_last: int = field(default=0, name="sl")  # the seq of the newest task
+    seq_last: int = field(default=0, name="sl")  # no seq up to this is free; set when retiring
     failure_workflow_id: str | None = field(default=None, name="fw")
 
 
@@ -133,7 +133,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retried_task_id: str | None = field(default=None, name="ri")
     child_id: str | None = field(default=None, name="ch")  # the sub-workflow's run
     join_on: tuple[str, ...] = field(default=(), name="jo")
-    due_at_ms: int = field(default=0, name="du")  # a WAIT with a time limit
+    due_at_ms: int = field(default=0, name="du")  # of its WAIT or ENQUEUE timer; 0 = none
 
     @property
     def node_name(self) -> str:
@@ -169,3 +169,9 @@ def lease_expiry_ms(now_ms: int, started_at_ms: int, lease_ms: int, timeout_ms: 
     """Return when a lease taken or renewed at ``now_ms`` ends: the sooner of both limits."""
     expires_at_ms = now_ms + lease_ms
     return min(expires_at_ms, started_at_ms + timeout_ms) if timeout_ms else expires_at_ms
+
+
+def renewed(lease: Lease, now_ms: int) -> Lease:
+    """Return the lease after a heartbeat at ``now_ms``: its time starts anew."""
+    expires_at_ms = lease_expiry_ms(now_ms, lease.started_at_ms, lease.lease_ms, lease.timeout_ms)
+    return msgspec.structs.replace(lease, polled_at_ms=now_ms, expires_at_ms=expires_at_ms)

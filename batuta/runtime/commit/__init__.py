@@ -1,0 +1,1 @@
+"""The hot path: commands in, one transaction, answers out."""

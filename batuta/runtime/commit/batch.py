@@ -1,0 +1,287 @@
+"""One batch in the making: commands decided, their changes merged for the store.
+
+A ``Share`` is one run's part; a ``Unit`` is what the store accepts or refuses as a whole: one
+run, or several that a Send settled in place has joined. Everything here is synchronous: between
+two awaits of the committer the facts stay true.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from batuta.core.apply import apply
+from batuta.core.decide import decide
+from batuta.core.execution import Execution
+from batuta.core.graph import Graph
+from batuta.core.journal import entry_document
+from batuta.model.change import (
+    Answers,
+    Change,
+    ClearTimer,
+    DropSend,
+    Enqueue,
+    Needs,
+    PutLease,
+    PutTask,
+    PutWorkflow,
+    Release,
+    Send,
+    SetTimer,
+)
+from batuta.model.command import Command, StartWorkflow
+from batuta.model.execution import Workflow
+from batuta.runtime.queues import Waiter
+from batuta.store.base import Decision, Entry, RunChanges
+
+DecideFunction = Callable[..., Sequence[Change] | Needs]
+
+
+class Submitted:
+    """A command with its caller: what was asked, by whom, and where the answer goes.
+
+    ``answer`` is None for a Send settled in place: nobody waits for it.
+    """
+
+    __slots__ = (
+        "actor",
+        "answer",
+        "answers",
+        "attempts",
+        "command",
+        "error",
+        "needs_rounds",
+        "poll_worker",
+        "request_id",
+        "seed",
+        "send_id",
+    )
+
+    def __init__(
+        self,
+        command: Command,
+        answer: "asyncio.Future[Execution] | None",
+        *,
+        seed: bytes,
+        actor: str = "",
+        request_id: str = "",
+        send_id: int | None = None,
+    ) -> None:
+        self.command = command
+        self.answer = answer
+        self.seed = seed
+        self.actor = actor
+        self.request_id = request_id
+        self.send_id = send_id
+        self.answers: Answers = {}
+        self.attempts = 0
+        self.needs_rounds = 0
+        self.error: Exception | None = None
+        self.poll_worker: Waiter | None = None
+
+    def resolve(self, execution: Execution) -> None:
+        """Tell the caller what became of the command."""
+        if self.answer is None or self.answer.done():
+            return
+        if self.error is None:
+            self.answer.set_result(execution)
+        else:
+            self.refuse(self.error)
+
+    def refuse(self, error: Exception) -> None:
+        """Tell the caller why it was not done; a poll that came with it ends empty."""
+        if self.poll_worker is not None:
+            self.poll_worker.resolve([])
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class Share:
+    """One run's part of a batch: its execution, moved on by each command, and what to write."""
+
+    __slots__ = (
+        "commands",
+        "is_damaged",
+        "enqueued",
+        "entries",
+        "execution",
+        "leased",
+        "other",
+        "task_puts",
+        "timers",
+        "unit",
+        "version_from",
+        "workflow_put",
+    )
+
+    def __init__(self, execution: Execution, unit: "Unit") -> None:
+        self.execution = execution
+        self.unit = unit
+        self.version_from = execution.workflow.version
+        self.commands: list[Submitted] = []
+        self.is_damaged = False  # a bug of ours stopped a decision half-way: reload the run
+        self.entries: list[Entry] = []
+        self.workflow_put: PutWorkflow | None = None
+        self.task_puts: dict[int, PutTask] = {}
+        self.enqueued: dict[str, Enqueue] = {}
+        self.timers: dict[tuple[str, str], SetTimer | ClearTimer] = {}
+        self.leased: list[PutLease] = []
+        self.other: list[Change] = []
+        unit.shares.append(self)
+
+    def add(self, changes: Sequence[Change], entry: Entry, now_ms: int) -> list[Send]:
+        """Take one command's changes: move the run on, merge the records, give out the Sends."""
+        apply(self.execution, changes, now_ms=now_ms)
+        self.entries.append(entry)
+        sends: list[Send] = []
+        for change in changes:
+            if isinstance(change, PutTask):
+                self._merge_task(change)
+            elif isinstance(change, Release):
+                # A task queued by an earlier command of this batch is on no table yet.
+                if self.enqueued.pop(change.task_id, None) is None:
+                    self.other.append(change)
+            elif isinstance(change, Enqueue):
+                self.enqueued[change.task_id] = change
+            elif isinstance(change, PutWorkflow):
+                self._merge_workflow(change)
+            elif isinstance(change, SetTimer | ClearTimer):
+                self.timers[change.task_id, change.kind] = change
+            elif isinstance(change, Send):
+                sends.append(change)
+            else:
+                self.other.append(change)
+        return sends
+
+    @property
+    def request_id(self) -> str:
+        """The request that this run's newest entry came from."""
+        return self.entries[-1].request_id if self.entries else ""
+
+    def run_changes(self) -> RunChanges:
+        """Return what the store writes for this run."""
+        changes: list[Change] = [self.workflow_put] if self.workflow_put else []
+        changes.extend(self.task_puts.values())
+        changes.extend(self.other)
+        changes.extend(self.timers.values())
+        changes.extend(self.enqueued.values())
+        changes.extend(self.leased)
+        return RunChanges(
+            workflow_id=self.execution.workflow.workflow_id,
+            version_from=self.version_from,
+            version_to=self.version_from + len(self.entries),
+            changes=changes,
+            entries=self.entries,
+        )
+
+    def _merge_task(self, change: PutTask) -> None:
+        before = self.task_puts.get(change.task.seq)
+        if before is not None:
+            change = PutTask(
+                task=change.task,
+                changed=None if before.changed is None else change.changed,
+                input=change.input or before.input,
+                output=change.output or before.output,
+            )
+        self.task_puts[change.task.seq] = change
+
+    def _merge_workflow(self, change: PutWorkflow) -> None:
+        before = self.workflow_put
+        if before is not None:
+            change = PutWorkflow(
+                workflow=change.workflow,
+                changed=None if before.changed is None else change.changed,
+                input=change.input or before.input,
+                output=change.output or before.output,
+                variables=change.variables or before.variables,
+            )
+        self.workflow_put = change
+
+
+class Unit:
+    """Runs that stand or fall together."""
+
+    __slots__ = ("has_stored_sends", "shares")
+
+    def __init__(self) -> None:
+        self.shares: list[Share] = []
+        self.has_stored_sends = False
+
+    def absorb(self, other: "Unit") -> None:
+        """Join another unit to this one."""
+        for share in other.shares:
+            share.unit = self
+        self.shares.extend(other.shares)
+        self.has_stored_sends |= other.has_stored_sends
+        other.shares = []
+
+    def decision(self) -> Decision:
+        """Return the unit as the store takes it; runs without a change are left out."""
+        return Decision([share.run_changes() for share in self.shares if share.entries])
+
+
+def decide_on(
+    share: Share,
+    submitted: Submitted,
+    *,
+    now_ms: int,
+    environment: dict[str, str],
+    deciding: DecideFunction = decide,
+) -> Needs | list[Send]:
+    """Decide a command on its run's share and merge what it changes.
+
+    Returns:
+        What it needs, then nothing was changed; or the Sends it makes, to be settled.
+
+    Raises:
+        BatutaError: The run's state refuses the command.
+    """
+    command = submitted.command
+    changes = deciding(
+        share.execution,
+        command,
+        now_ms=now_ms,
+        seed=submitted.seed,
+        answers=submitted.answers,
+        environment=environment,
+    )
+    if isinstance(changes, Needs):
+        return changes
+    if submitted.send_id is not None:
+        changes = [*changes, DropSend(submitted.send_id)]
+    if not changes:
+        return []
+    entry = Entry(
+        version=share.execution.workflow.version + 1,
+        at_ms=now_ms,
+        kind=tag_of(command),
+        actor=submitted.actor,
+        request_id=submitted.request_id,
+        changed=entry_document(changes),
+    )
+    return share.add(changes, entry, now_ms)
+
+
+def tag_of(command: Command) -> str:
+    """Return the command's kind as the journal names it."""
+    tag = type(command).__struct_config__.tag
+    assert isinstance(tag, str), "every command has a tag"
+    return tag
+
+
+def new_execution(command: StartWorkflow, graph: Graph) -> Execution:
+    """Return the empty execution, version 0, that a StartWorkflow is decided on."""
+    workflow = Workflow(
+        workflow_id=command.workflow_id,
+        name=command.name,
+        definition=command.definition,
+        definition_version=command.definition_version,
+        correlation_id=command.correlation_id,
+        priority=command.priority,
+        parent_id=command.parent_id,
+        parent_task_id=command.parent_task_id,
+        task_to_domain=command.task_to_domain,
+        event=command.event,
+        dialect=command.dialect,
+    )
+    execution = Execution(workflow, graph, input=command.input)
+    execution.size_bytes += command.input.size_bytes
+    return execution

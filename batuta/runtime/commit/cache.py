@@ -1,0 +1,89 @@
+"""Executions in memory, bounded in bytes; the store can always give them again."""
+
+from collections.abc import Iterable
+
+from batuta.core.execution import Execution
+from batuta.core.graph import Graph
+from batuta.model.payload import EMPTY
+from batuta.store.base import Loaded
+
+CACHE_BYTES_MAX = 64 * 1024 * 1024  # the default; a run without large payloads is 4 - 20 kB
+
+
+class Cache:
+    """Least recently used runs go first; those in a batch are held and never go."""
+
+    def __init__(self, bytes_max: int = CACHE_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self._runs: dict[str, Execution] = {}
+        self._sizes: dict[str, int] = {}
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def get(self, workflow_id: str) -> Execution | None:
+        """Return a run and make it the most recently used one."""
+        execution = self._runs.pop(workflow_id, None)
+        if execution is not None:
+            self._runs[workflow_id] = execution
+        return execution
+
+    def peek(self, workflow_id: str) -> Execution | None:
+        """Return a run and leave the order of use as it is."""
+        return self._runs.get(workflow_id)
+
+    def put(self, execution: Execution) -> None:
+        """Keep a run, or note its new size."""
+        workflow_id = execution.workflow.workflow_id
+        self.size_bytes += execution.size_bytes - self._sizes.get(workflow_id, 0)
+        self._sizes[workflow_id] = execution.size_bytes
+        self._runs.pop(workflow_id, None)
+        self._runs[workflow_id] = execution
+
+    def drop(self, workflow_id: str) -> None:
+        """Forget a run; it is loaded again when it is wanted."""
+        if self._runs.pop(workflow_id, None) is not None:
+            self.size_bytes -= self._sizes.pop(workflow_id)
+
+    def shrink(self, held: Iterable[str]) -> None:
+        """Forget the least recently used runs until the bound is kept, except ``held``."""
+        if self.size_bytes <= self._bytes_max:
+            return
+        kept = set(held)
+        for workflow_id in list(self._runs):
+            if self.size_bytes <= self._bytes_max:
+                return
+            if workflow_id not in kept:
+                self.drop(workflow_id)
+
+
+def build(loaded: Loaded, graph: Graph) -> Execution:
+    """Return the execution of a run as loaded."""
+    execution = Execution(
+        loaded.workflow,
+        graph,
+        input=loaded.input or EMPTY,
+        output=loaded.output,
+        variables=loaded.variables or EMPTY,
+    )
+    for task, task_input, output in loaded.tasks:
+        execution.put(task, task_input, output)
+    execution.leases = {lease.task_id: lease for lease in loaded.leases}
+    for payload in (loaded.input, loaded.output, loaded.variables):
+        execution.size_bytes += payload.size_bytes if payload else 0
+    return execution
+
+
+def absorb(execution: Execution, loaded: Loaded) -> Execution:
+    """Bring a run up to date with what is newer in the store; O(what is newer)."""
+    execution.workflow = loaded.workflow
+    execution.input = loaded.input or execution.input
+    execution.output = loaded.output or execution.output
+    execution.variables = loaded.variables or execution.variables
+    for seq in loaded.retired:
+        execution.retire(seq)
+    for task, task_input, output in loaded.tasks:
+        execution.put(task, task_input, output)
+    execution.leases = {lease.task_id: lease for lease in loaded.leases}
+    return execution

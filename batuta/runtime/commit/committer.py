@@ -1,0 +1,458 @@
+"""Group commit: many commands, one transaction, then the answers.
+
+Theory of operation. Commands pile up in an inbox; a pump takes those whose runs are free and in
+memory, decides them, and hands the store one batch: decisions, claims of pollers, heartbeats.
+While that batch syncs the next is decided, over other runs only (PIPELINE_DEPTH); a run is in one
+batch at a time and its later commands wait in their order. Nobody is told anything before the
+batch is durable. A run that must be loaded, or a command that needs something fetched, leaves
+the batch to the others and comes back. A refused (stale) decision is dropped from memory, loaded
+and decided again; after an unknown outcome the journal is asked what became of it.
+
+Every wake-up is a call of ``_wake``, and the once-a-second timer loop calls it too.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+from batuta.core.decide import decide
+from batuta.core.execution import Execution
+from batuta.model.change import Needs
+from batuta.model.command import Command, StartWorkflow
+from batuta.model.error import BusyError, ConflictError, NotFoundError, StoreError
+from batuta.model.execution import Lease
+from batuta.runtime.clock import pause
+from batuta.runtime.commit.batch import DecideFunction, Share, Submitted, Unit, new_execution
+from batuta.runtime.commit.cache import Cache, build
+from batuta.runtime.commit.flight import ClaimWanted, Flight, Grant, polled_view
+from batuta.runtime.commit.gather import Gatherer
+from batuta.runtime.fetch import Fetcher
+from batuta.runtime.queues import Queue, Queues, Waiter
+from batuta.runtime.view import Polled
+from batuta.store.base import Accepted, Batch, Committed, Store, Touch, Verdict
+
+BATCH_MAX = 256  # commands a transaction; bounds its latency and its memory
+PIPELINE_DEPTH = 2  # batches in flight: one syncs while the next is decided
+ATTEMPTS_MAX = 8  # decisions a command may cost when other nodes keep winning
+ALONE_FROM_ATTEMPT = 2  # from here a command is committed alone: a poison one hurts nobody else
+INBOX_MAX = 20_000  # commands waiting; starts beyond it are refused at once
+OUTCOME_WAIT_S = 30.0  # how long an unknown outcome is asked for before callers are told so
+OUTCOME_PAUSE_S = 0.05  # between two questions
+
+_log = logging.getLogger(__name__)
+
+
+class Committer:
+    """Decides commands in order of arrival and answers each once its changes are durable.
+
+    Args:
+        now_ms: Store time.
+        seeds: Gives 16 random bytes for each command.
+        on_commit: Told of each accepted share after the batch is durable: timers, listeners.
+    """
+
+    def __init__(  # noqa: PLR0913  the composition of the engine's hot path
+        self,
+        store: Store,
+        *,
+        cache: Cache,
+        fetcher: Fetcher,
+        now_ms: Callable[[], int],
+        seeds: Callable[[], bytes],
+        on_commit: Callable[[Share], None],
+        environment: dict[str, str] | None = None,
+        node: str = "n",
+        deciding: DecideFunction = decide,
+    ) -> None:
+        self._store = store
+        self._cache = cache
+        self._fetcher = fetcher
+        self._now_ms = now_ms
+        self._seeds = seeds
+        self._on_commit = on_commit
+        self._node = node
+        self._inbox: deque[Submitted] = deque()
+        self._claims: deque[ClaimWanted] = deque()
+        self._touches: list[tuple[Touch, asyncio.Future[bool]]] = []
+        self._in_flight = 0
+        self._is_awake = False
+        self._request_count = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.queues = Queues(now_ms, self._want_claim)
+        fetcher.is_active = self.queues.is_active
+        self._gatherer = Gatherer(
+            cache=cache,
+            fetcher=fetcher,
+            queues=self.queues,
+            seeds=seeds,
+            environment=environment or {},
+            deciding=deciding,
+        )
+        self._holds = self._gatherer.holds
+
+    @property
+    def backlog(self) -> int:
+        """How many commands wait to be decided."""
+        return len(self._inbox)
+
+    @property
+    def is_idle(self) -> bool:
+        """True when nothing waits, is fetched or is at the store."""
+        return not (self._inbox or self._holds or self._in_flight or self._claims or self._touches)
+
+    def submit(
+        self, command: Command, *, actor: str = "", send_id: int | None = None
+    ) -> "asyncio.Future[Execution]":
+        """Have a command decided and committed.
+
+        Returns:
+            Resolved, after the changes are on disk, with the run they were decided on; or the
+            BatutaError by which the run's state or the store refuses it.
+        """
+        answer = self.enter(command, actor=actor, send_id=send_id).answer
+        assert answer is not None, "a submitted command has an answer"
+        return answer
+
+    def enter(
+        self,
+        command: Command,
+        *,
+        actor: str = "",
+        send_id: int | None = None,
+        poll_worker: Waiter | None = None,
+    ) -> Submitted:
+        """Have a command decided; ``poll_worker`` polls the queue of its task with it."""
+        self._request_count += 1
+        submitted = Submitted(
+            command,
+            asyncio.get_running_loop().create_future(),
+            seed=self._seeds(),
+            actor=actor,
+            request_id=f"{self._node}{self._request_count:x}",
+            send_id=send_id,
+        )
+        submitted.poll_worker = poll_worker
+        if isinstance(command, StartWorkflow) and len(self._inbox) >= INBOX_MAX:
+            waiting = f"{len(self._inbox)} commands are waiting; try again in a second"
+            submitted.refuse(BusyError(waiting))
+            return submitted
+        self._inbox.append(submitted)
+        self.wake()
+        return submitted
+
+    def touch(self, touch: Touch) -> "asyncio.Future[bool]":
+        """Renew or give back a lease; False when it is no longer that one."""
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._touches.append((touch, answer))
+        self.wake()
+        return answer
+
+    def wake(self) -> None:
+        """Have the pump run soon; what arrives in this turn of the loop shares a batch."""
+        if not self._is_awake:
+            self._is_awake = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def is_busy(self, workflow_id: str) -> bool:
+        """True while a batch with this run is not durable yet: memory is ahead of the disk."""
+        return workflow_id in self._holds
+
+    # -- gathering a batch --------------------------------------------------------------------
+
+    def _want_claim(self, queue: Queue, waiter: Waiter) -> None:
+        self._claims.append(ClaimWanted(queue, waiter))
+        self.wake()
+
+    def _pump(self) -> None:
+        self._is_awake = False
+        while self._in_flight < PIPELINE_DEPTH and (self._inbox or self._claims or self._touches):
+            now_ms = self._now_ms()
+            flight = self._gather(now_ms)
+            for unit in flight.quiet:
+                self._conclude(unit)
+            if not flight.is_empty:
+                self._in_flight += 1
+                self._spawn(self._commit(flight, flight.batch(now_ms)))
+
+    def _gather(self, now_ms: int) -> Flight:
+        """Decide what has arrived and is free to be decided."""
+        flight = Flight()
+        for _ in range(min(len(self._inbox), BATCH_MAX)):
+            is_alone = self._inbox[0].attempts >= ALONE_FROM_ATTEMPT
+            if is_alone and flight.shares:
+                break
+            self._gatherer.take(self._inbox.popleft(), flight, now_ms)
+            if is_alone and flight.shares:
+                break
+        if flight.to_load:
+            self._spawn(self._load(flight.to_load))
+        for work in flight.to_fetch:
+            self._spawn(self._fetch(*work))
+        while self._claims:
+            wanted = self._claims.popleft()
+            if wanted.waiter.is_open():
+                flight.claims.append(wanted)
+        flight.touches, self._touches = self._touches, []
+        flight.close(self.queues, now_ms)
+        return flight
+
+    async def _load(self, workflow_ids: list[str]) -> None:
+        """Bring runs into memory and let their commands come back."""
+        try:
+            await self._read(workflow_ids)
+        except Exception as error:  # noqa: BLE001  whoever waits must hear of it
+            for workflow_id in workflow_ids:
+                self._refuse_waiting(workflow_id, error)
+        for workflow_id in workflow_ids:
+            self._release(workflow_id)
+
+    async def _read(self, workflow_ids: list[str]) -> None:
+        definitions = self._fetcher.definitions
+        loaded = await self._store.load([(workflow_id, 0) for workflow_id in workflow_ids])
+        for workflow_id in workflow_ids:
+            found = loaded.get(workflow_id)
+            if found is not None:
+                graph = await definitions.graph(found.workflow.definition)
+                self._cache.put(build(found, graph))
+                continue
+            start = _first_start(self._holds[workflow_id].waiting)
+            if start is None:
+                missing = NotFoundError(f"no workflow {workflow_id!r}")
+                self._refuse_waiting(workflow_id, missing)
+            else:
+                graph = await definitions.graph(start.definition)
+                self._cache.put(new_execution(start, graph))
+
+    def _refuse_waiting(self, workflow_id: str, error: Exception) -> None:
+        waiting = self._holds[workflow_id].waiting
+        while waiting:
+            waiting.popleft().refuse(error)
+
+    async def _fetch(self, execution: Execution, submitted: Submitted, needs: Needs) -> None:
+        """Fetch what a command lacks and have it decided again, before those behind it."""
+        workflow_id = execution.workflow.workflow_id
+        hold = self._holds[workflow_id]
+        try:
+            await self._fetcher.fetch(needs, submitted.answers, execution)
+        except Exception as error:  # noqa: BLE001  the caller must hear of it
+            submitted.refuse(error)
+        else:
+            hold.first.append(submitted)
+        self._release(workflow_id)
+
+    def _release(self, workflow_id: str) -> None:
+        again = self._holds.release(workflow_id)
+        if again:
+            self._inbox.extendleft(reversed(again))
+            self.wake()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- committing and answering ---------------------------------------------------------------
+
+    async def _commit(self, flight: Flight, batch: Batch) -> None:
+        """Write a batch, then tell everybody what became of it."""
+        try:
+            committed = await self._store.commit(batch)
+        except Exception as error:  # noqa: BLE001  an unknown outcome, whatever the reason
+            _log.warning("a commit of %d runs failed: %r", len(flight.shares), error)
+            await self._find_out(flight, error)
+        else:
+            self._conclude_all(flight, committed.verdicts)
+            self._hand_out(flight, committed)
+        finally:
+            self._in_flight -= 1
+            self._cache.shrink(self._holds)
+            self.wake()
+
+    def _conclude_all(self, flight: Flight, verdicts: Sequence[Verdict]) -> None:
+        """Answer or decide again; then give the tasks that went straight to pollers."""
+        accepted: set[Unit] = set()
+        for unit, verdict in zip(flight.units, verdicts, strict=True):
+            if isinstance(verdict, Accepted):
+                accepted.add(unit)
+        for grant in flight.grants:
+            self._grant(grant, accepted)
+        for unit in flight.units:
+            if unit in accepted:
+                self._conclude(unit)
+            else:
+                self._decide_again(unit)
+
+    def _conclude(self, unit: Unit) -> None:
+        """Tell the callers of a unit that is durable, or that had nothing to write."""
+        for share in unit.shares:
+            if share.is_damaged:
+                self._cache.drop(share.execution.workflow.workflow_id)
+            elif share.entries:
+                self._cache.put(share.execution)
+                self._on_commit(share)
+                for enqueue in share.enqueued.values():
+                    self.queues.hint(enqueue.queue)
+            for submitted in share.commands:
+                submitted.resolve(share.execution)
+            self._release(share.execution.workflow.workflow_id)
+
+    def _decide_again(self, unit: Unit) -> None:
+        """Forget what memory knows of a refused unit and put its commands back in order."""
+        for share in unit.shares:
+            workflow_id = share.execution.workflow.workflow_id
+            self._cache.drop(workflow_id)
+            again: list[Submitted] = []
+            for submitted in share.commands:
+                submitted.attempts += 1
+                submitted.error = None
+                submitted.answers.clear()
+                if submitted.attempts >= ATTEMPTS_MAX:
+                    submitted.refuse(
+                        ConflictError(f"workflow {workflow_id!r} is changed by others too often")
+                    )
+                else:
+                    again.append(submitted)
+            hold = self._holds[workflow_id]
+            hold.first[:0] = again
+            self._release(workflow_id)
+
+    def _grant(self, grant: Grant, accepted: set[Unit]) -> None:
+        """Answer a poller with the tasks that became its own in this commit."""
+        polled = [
+            view
+            for share, lease in grant.leases
+            if share.unit in accepted and (view := polled_view(share.execution, lease))
+        ]
+        if not polled:
+            self.queues.put_back(grant.queue, grant.waiter)
+        elif not grant.waiter.resolve(polled):
+            self.give_back(polled)
+
+    def _hand_out(self, flight: Flight, committed: Committed) -> None:
+        """Answer the pollers that asked the table, and the heartbeats."""
+        for wanted, leases in zip(flight.claims, committed.claimed, strict=True):
+            if len(leases) < wanted.waiter.count:
+                wanted.queue.may_have = False
+            if not leases:
+                self.queues.put_back(wanted.queue, wanted.waiter)
+                continue
+            missing = [le for le in leases if self._cache.peek(le.workflow_id) is None]
+            if missing or any(self.is_busy(lease.workflow_id) for lease in leases):
+                self._spawn(self._answer_claim(wanted, leases))
+            else:
+                self._resolve_claim(wanted, leases)
+        for (_, answer), is_done in zip(flight.touches, committed.touched, strict=True):
+            if not answer.done():
+                answer.set_result(is_done)
+
+    async def _answer_claim(self, wanted: ClaimWanted, leases: list[Lease]) -> None:
+        """Read the runs of claimed tasks as committed, then answer the poller."""
+        ids = list(dict.fromkeys(lease.workflow_id for lease in leases))
+        polled: list[Polled] = []
+        try:
+            loaded = await self._store.load([(workflow_id, 0) for workflow_id in ids])
+            for lease in leases:
+                found = loaded.get(lease.workflow_id)
+                if found is None:
+                    continue
+                graph = await self._fetcher.definitions.graph(found.workflow.definition)
+                execution = self._learn(lease, build(found, graph))
+                view = polled_view(execution, lease)
+                if view is not None:
+                    polled.append(view)
+        except StoreError:
+            _log.warning("tasks claimed but not read are given back", exc_info=True)
+            self._give_back_leases(leases)
+        if not wanted.waiter.resolve(polled):
+            self.give_back(polled)
+
+    def _learn(self, lease: Lease, fresh: Execution) -> Execution:
+        """Note a lease in the run that memory has, or keep the one just read."""
+        cached = self._cache.peek(lease.workflow_id)
+        if cached is not None:
+            cached.leases[lease.task_id] = lease
+        elif not self.is_busy(lease.workflow_id):
+            self._cache.put(fresh)
+        return fresh
+
+    def _resolve_claim(self, wanted: ClaimWanted, leases: list[Lease]) -> None:
+        polled = []
+        for lease in leases:
+            execution = self._cache.get(lease.workflow_id)
+            assert execution is not None, "looked up in the same turn of the loop"
+            execution.leases[lease.task_id] = lease
+            view = polled_view(execution, lease)
+            if view is not None:
+                polled.append(view)
+        if not wanted.waiter.resolve(polled):
+            self.give_back(polled)
+
+    def give_back(self, polled: Sequence[Polled]) -> None:
+        """Return tasks whose answer found nobody; they are ready again in their old place."""
+        self._give_back_leases([found.lease for found in polled])
+
+    def _give_back_leases(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            touch = Touch(task_id=lease.task_id, poll_count=lease.poll_count, is_given_back=True)
+            self.touch(touch).add_done_callback(partial(self._given_back, lease))
+
+    def _given_back(self, lease: Lease, answer: "asyncio.Future[bool]") -> None:
+        if not answer.cancelled() and answer.exception() is not None:
+            _log.warning("task %s could not be given back; its lease will end", lease.task_id)
+            return
+        execution = self._cache.peek(lease.workflow_id)
+        if execution is not None and execution.leases.get(lease.task_id) == lease:
+            del execution.leases[lease.task_id]
+        self.queues.hint(lease.queue)
+
+    async def _find_out(self, flight: Flight, error: Exception) -> None:
+        """After an unknown outcome, ask the journal which decisions are on disk."""
+        done = await self._ask(flight)
+        accepted = {unit for unit, is_done in zip(flight.units, done, strict=True) if is_done}
+        for grant in flight.grants:
+            self._grant(grant, accepted)
+        for unit in flight.units:
+            if unit in accepted:
+                self._conclude(unit)
+            elif all(s.attempts + 1 < ATTEMPTS_MAX for sh in unit.shares for s in sh.commands):
+                self._decide_again(unit)
+            else:
+                self._give_up(unit, error)
+        for wanted in flight.claims:
+            wanted.queue.may_have = True
+            self.queues.put_back(wanted.queue, wanted.waiter)
+        for _, answer in flight.touches:
+            if not answer.done():
+                answer.set_exception(StoreError(f"the heartbeat was not stored: {error}"))
+
+    async def _ask(self, flight: Flight) -> list[bool]:
+        """Ask until the store answers; all False when it does not for OUTCOME_WAIT_S."""
+        wanted = [
+            (share.execution.workflow.workflow_id, share.entries[-1].version, share.request_id)
+            for unit in flight.units
+            for share in unit.shares[:]
+            if share.entries and share is next(s for s in unit.shares if s.entries)
+        ]
+        loop = asyncio.get_running_loop()
+        until = loop.time() + OUTCOME_WAIT_S
+        while True:
+            try:
+                return await self._store.settled(wanted)
+            except Exception:  # noqa: BLE001  the store is still down
+                if loop.time() >= until:
+                    return [False] * len(flight.units)
+                await pause(OUTCOME_PAUSE_S)
+
+    def _give_up(self, unit: Unit, error: Exception) -> None:
+        for share in unit.shares:
+            self._cache.drop(share.execution.workflow.workflow_id)
+            for submitted in share.commands:
+                submitted.refuse(StoreError(f"the command could not be stored: {error}"))
+            self._release(share.execution.workflow.workflow_id)
+
+
+def _first_start(waiting: deque[Submitted]) -> StartWorkflow | None:
+    return next((s.command for s in waiting if isinstance(s.command, StartWorkflow)), None)

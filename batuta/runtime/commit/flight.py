@@ -1,0 +1,156 @@
+"""A batch at the store, with everybody who waits for it."""
+
+import asyncio
+
+from batuta.core.execution import Execution
+from batuta.model.change import Enqueue, Needs, PutLease
+from batuta.model.execution import Lease, lease_expiry_ms
+from batuta.model.payload import EMPTY
+from batuta.runtime.commit.batch import Share, Submitted, Unit
+from batuta.runtime.queues import Queue, Queues, Waiter
+from batuta.runtime.view import Polled
+from batuta.store.base import Batch, Claim, Touch
+
+
+class ClaimWanted:
+    """A waiter who is to be served from the table."""
+
+    __slots__ = ("queue", "waiter")
+
+    def __init__(self, queue: Queue, waiter: Waiter) -> None:
+        self.queue = queue
+        self.waiter = waiter
+
+
+class Grant:
+    """Tasks that go straight from a decision into a waiter's hands."""
+
+    __slots__ = ("leases", "queue", "waiter")
+
+    def __init__(self, queue: Queue, waiter: Waiter) -> None:
+        self.queue = queue
+        self.waiter = waiter
+        self.leases: list[tuple[Share, Lease]] = []
+
+
+class Flight:
+    """What one batch carries."""
+
+    __slots__ = (
+        "claims",
+        "followers",
+        "grants",
+        "quiet",
+        "shares",
+        "to_fetch",
+        "to_load",
+        "touches",
+        "units",
+    )
+
+    def __init__(self) -> None:
+        self.shares: dict[str, Share] = {}
+        self.units: list[Unit] = []  # with something to write
+        self.quiet: list[Unit] = []  # decided, but nothing changed: answered without a commit
+        self.claims: list[ClaimWanted] = []
+        self.touches: list[tuple[Touch, asyncio.Future[bool]]] = []
+        self.grants: list[Grant] = []
+        self.followers: list[tuple[Queue, Submitted]] = []
+        self.to_load: list[str] = []
+        self.to_fetch: list[tuple[Execution, Submitted, Needs]] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """True when the store has nothing to write."""
+        return not (self.claims or self.touches or self.units)
+
+    def close(self, queues: Queues, now_ms: int) -> None:
+        """Turn Enqueues into leases where somebody waits, and see to update-and-poll callers."""
+        for unit in dict.fromkeys(share.unit for share in self.shares.values()):
+            has_entries = any(share.entries for share in unit.shares)
+            (self.units if has_entries else self.quiet).append(unit)
+        for queue, submitted in self.followers:
+            assert submitted.poll_worker is not None, "a follower polls"
+            queue.waiters.append(submitted.poll_worker)
+        self._lease_directly(queues, now_ms)
+        for queue, submitted in self.followers:
+            waiter = submitted.poll_worker
+            if waiter is None or waiter.is_reserved:
+                continue
+            queue.waiters.remove(waiter)
+            if queue.may_have:
+                waiter.is_reserved = True
+                self.claims.append(ClaimWanted(queue, waiter))
+            else:
+                waiter.resolve([])
+
+    def batch(self, now_ms: int) -> Batch:
+        """Return what the store is to write."""
+        return Batch(
+            now_ms=now_ms,
+            decisions=[unit.decision() for unit in self.units],
+            claims=[
+                Claim(queue=c.queue.name, worker_id=c.waiter.worker_id, count=c.waiter.count)
+                for c in self.claims
+            ],
+            touches=[touch for touch, _ in self.touches],
+        )
+
+    def _lease_directly(self, queues: Queues, now_ms: int) -> None:
+        """Give new tasks to waiting pollers, FIFO, where the table holds no older ones."""
+        ready = [
+            (share, enqueue)
+            for share in self.shares.values()
+            for enqueue in share.enqueued.values()
+        ]
+        if any(enqueue.priority for _, enqueue in ready):
+            ready.sort(key=lambda pair: (-pair[1].priority, pair[1].task_id))
+        grants: dict[str, Grant] = {}
+        for share, enqueue in ready:
+            queue = queues.get(enqueue.queue)
+            if queue.may_have:
+                continue
+            grant = grants.get(enqueue.queue)
+            if grant is None or len(grant.leases) >= grant.waiter.count:
+                waiter = queue.next_waiter()
+                if waiter is None:
+                    continue
+                waiter.is_reserved = True
+                grant = grants[enqueue.queue] = Grant(queue, waiter)
+                self.grants.append(grant)
+            lease = _lease(share, enqueue, grant.waiter.worker_id, now_ms)
+            del share.enqueued[enqueue.task_id]
+            share.leased.append(PutLease(lease))
+            share.execution.leases[enqueue.task_id] = lease
+            grant.leases.append((share, lease))
+
+
+def polled_view(execution: Execution, lease: Lease) -> Polled | None:
+    """Return the task of a lease as its worker gets it; None when it is not that run's."""
+    seq = execution.by_id.get(lease.task_id)
+    if seq is None:
+        return None
+    return Polled(
+        workflow=execution.workflow,
+        task=execution.tasks[seq],
+        input=execution.inputs.get(seq) or EMPTY,
+        output=execution.outputs.get(seq) or EMPTY,
+        lease=lease,
+        graph=execution.graph,
+    )
+
+
+def _lease(share: Share, enqueue: Enqueue, worker_id: str | None, now_ms: int) -> Lease:
+    started_at_ms = enqueue.started_at_ms or now_ms
+    return Lease(
+        task_id=enqueue.task_id,
+        workflow_id=share.execution.workflow.workflow_id,
+        queue=enqueue.queue,
+        worker_id=worker_id,
+        poll_count=enqueue.poll_count + 1,
+        started_at_ms=started_at_ms,
+        polled_at_ms=now_ms,
+        expires_at_ms=lease_expiry_ms(now_ms, started_at_ms, enqueue.lease_ms, enqueue.timeout_ms),
+        lease_ms=enqueue.lease_ms,
+        timeout_ms=enqueue.timeout_ms,
+    )

@@ -1,0 +1,207 @@
+"""Deciding what has arrived: which command goes into this batch, which waits for its run.
+
+Synchronous throughout: nothing else runs between the first command of a batch and its last.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from batuta.core.decide import decide
+from batuta.core.execution import Execution
+from batuta.model.change import Needs, Send
+from batuta.model.command import Command, StartWorkflow
+from batuta.model.error import BatutaError, ConflictError
+from batuta.runtime.commit.batch import (
+    DecideFunction,
+    Share,
+    Submitted,
+    Unit,
+    decide_on,
+    new_execution,
+)
+from batuta.runtime.commit.cache import Cache
+from batuta.runtime.commit.flight import Flight
+from batuta.runtime.fetch import Fetcher
+from batuta.runtime.queues import Queues
+
+NEEDS_ROUNDS_MAX = 16  # fetches a command may ask for before it is refused
+SETTLED_SENDS_MAX = 64  # Sends settled within one transaction; further ones become rows
+
+_log = logging.getLogger(__name__)
+
+
+class Hold:
+    """Why a run is busy: how many batches or fetches have it, and who waits behind them."""
+
+    __slots__ = ("count", "first", "waiting")
+
+    def __init__(self) -> None:
+        self.count = 1
+        self.first: list[Submitted] = []  # decided again before those who wait
+        self.waiting: deque[Submitted] = deque()
+
+
+class Holds(dict[str, Hold]):
+    """The busy runs by id."""
+
+    def release(self, workflow_id: str) -> list[Submitted]:
+        """One batch or fetch less has the run; the last one lets the next commands in."""
+        hold = self[workflow_id]
+        hold.count -= 1
+        if hold.count > 0:
+            return []
+        del self[workflow_id]
+        return [*hold.first, *hold.waiting]
+
+
+class Gatherer:
+    """Fills flights with decisions.
+
+    Args:
+        seeds: Gives 16 random bytes for each Send settled in place.
+        deciding: ``core.decide``; the tests of the tests plant bugs here.
+    """
+
+    def __init__(  # noqa: PLR0913  what deciding reads
+        self,
+        *,
+        cache: Cache,
+        fetcher: Fetcher,
+        queues: Queues,
+        seeds: Callable[[], bytes],
+        environment: dict[str, str],
+        deciding: DecideFunction = decide,
+    ) -> None:
+        self.holds = Holds()
+        self._cache = cache
+        self._fetcher = fetcher
+        self._queues = queues
+        self._seeds = seeds
+        self._environment = environment
+        self._deciding = deciding
+
+    def take(self, submitted: Submitted, flight: Flight, now_ms: int) -> None:
+        """Decide a command now, or put it behind what its run is busy with."""
+        workflow_id = submitted.command.workflow_id
+        hold = self.holds.get(workflow_id)
+        share = flight.shares.get(workflow_id)
+        if hold is not None and (share is None or hold.count > 1):
+            hold.waiting.append(submitted)
+            return
+        if share is None:
+            execution = self._execution(submitted)
+            hold = self.holds[workflow_id] = Hold()
+            if execution is None:
+                hold.waiting.append(submitted)
+                flight.to_load.append(workflow_id)
+                return
+            share = flight.shares[workflow_id] = Share(execution, Unit())
+        self._decide(share, submitted, flight, now_ms)
+
+    def _execution(self, submitted: Submitted) -> Execution | None:
+        """Return the run if it is in memory; a start's is made, unless it was refused before."""
+        command = submitted.command
+        execution = self._cache.get(command.workflow_id)
+        if execution is None and isinstance(command, StartWorkflow) and not submitted.attempts:
+            graph = self._fetcher.definitions.graph_in_memory(command.definition)
+            if graph is not None and submitted.send_id is None:
+                execution = new_execution(command, graph)
+        return execution
+
+    def _decide(self, share: Share, submitted: Submitted, flight: Flight, now_ms: int) -> None:
+        """Decide a command on its share; settle the Sends it makes; or fetch what it needs."""
+        found = self._decide_once(share, submitted, now_ms)
+        if isinstance(found, Needs):
+            hold = self.holds[share.execution.workflow.workflow_id]
+            hold.count += 1
+            flight.to_fetch.append((share.execution, submitted, found))
+            return
+        share.commands.append(submitted)
+        if found:
+            self._settle_sends(share, found, flight, now_ms)
+        if submitted.poll_worker is not None:
+            self._follow(share, submitted, flight, now_ms)
+
+    def _decide_once(
+        self, share: Share, submitted: Submitted, now_ms: int
+    ) -> Needs | list[Send] | None:
+        """Return the Sends, or what is lacking; None when the command is refused."""
+        while True:
+            try:
+                found = decide_on(
+                    share,
+                    submitted,
+                    now_ms=now_ms,
+                    environment=self._environment,
+                    deciding=self._deciding,
+                )
+            except BatutaError as error:
+                submitted.error = error
+                return None
+            except Exception as error:  # noqa: BLE001  a bug of ours fails one command (R13)
+                _log.exception("deciding %r failed", submitted.command)
+                submitted.error = error
+                share.is_damaged = True
+                return None
+            if not isinstance(found, Needs):
+                return found
+            submitted.needs_rounds += 1
+            if submitted.needs_rounds > NEEDS_ROUNDS_MAX:
+                submitted.error = ConflictError(f"the command needs too much: {found.wanted!r}")
+                return None
+            if not self._fetcher.answer_now(found, submitted.answers):
+                return found
+
+    def _settle_sends(self, share: Share, sends: list[Send], flight: Flight, now_ms: int) -> None:
+        """Decide Sends in the same transaction where their runs are free; store the others."""
+        waiting = deque((share, send) for send in sends)
+        settled_count = 0
+        while waiting:
+            sender, send = waiting.popleft()
+            target = self._target(send.command, sender, flight)
+            found: Needs | list[Send] | None = None
+            if target is not None and settled_count < SETTLED_SENDS_MAX:
+                settled_count += 1
+                inner = Submitted(
+                    send.command, None, seed=self._seeds(), request_id=sender.request_id
+                )
+                found = self._decide_once(target, inner, now_ms)
+            if target is None or found is None or isinstance(found, Needs):
+                sender.other.append(send)
+                sender.unit.has_stored_sends = True
+                continue
+            if target.unit is not sender.unit:
+                sender.unit.absorb(target.unit)
+            waiting.extend((target, further) for further in found)
+
+    def _target(self, command: Command, sender: Share, flight: Flight) -> Share | None:
+        """Return the share of a Send's run, if the run is free and in memory."""
+        workflow_id = command.workflow_id
+        share = flight.shares.get(workflow_id)
+        if share is not None:
+            return share if self.holds[workflow_id].count == 1 else None
+        if workflow_id in self.holds:
+            return None
+        execution = self._cache.get(workflow_id)
+        if execution is None and isinstance(command, StartWorkflow):
+            graph = self._fetcher.definitions.graph_in_memory(command.definition)
+            execution = new_execution(command, graph) if graph is not None else None
+        if execution is None:
+            return None
+        self.holds[workflow_id] = Hold()
+        share = flight.shares[workflow_id] = Share(execution, sender.unit)
+        return share
+
+    def _follow(self, share: Share, submitted: Submitted, flight: Flight, now_ms: int) -> None:
+        """Let the caller of an update poll the queue of the task it ended."""
+        task = share.execution.task(getattr(submitted.command, "task_id", ""))
+        waiter = submitted.poll_worker
+        if waiter is None:
+            return
+        if task is None or task.queue is None or not task.status.is_terminal:
+            waiter.resolve([])
+        else:
+            queue = self._queues.get(task.queue)
+            queue.note_poll(waiter.worker_id, now_ms)
+            flight.followers.append((queue, submitted))

@@ -1,0 +1,321 @@
+"""Definitions: registering them, and pinning a run to a snapshot of them.
+
+A snapshot holds the definition and the task definitions it uses, under its content hash; a
+graph in memory is built once for each. Registrations are documents of the catalogue.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from batuta.core.graph import Graph, Snapshot, inner_lists
+from batuta.core.normalize import read_task_def, read_workflow_def, to_document
+from batuta.core.validate import validate_task_def, validate_workflow_def
+from batuta.model.change import Failure, PinnedDefinition
+from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
+from batuta.model.error import ConflictError, Fault, InvalidError, NotFoundError
+from batuta.store.base import Catalog, Document
+
+WORKFLOW_DEF, TASK_DEF = "workflow_def", "task_def"
+GRAPHS_BYTES_MAX = 64 * 1024 * 1024  # of snapshots whose graphs stay in memory
+GRAPH_BYTES_FACTOR = 12  # memory of a graph for each byte of its snapshot, measured
+LATEST = 0
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+_SNAPSHOT_DECODER = msgspec.json.Decoder(Snapshot)
+
+
+class Definitions:
+    """The catalogue's definitions, checked, cached and pinned.
+
+    Args:
+        is_strict: Refuse what OSS refuses (DESIGN.md 6); lenient accepts the older forms too.
+    """
+
+    def __init__(
+        self, catalog: Catalog, now_ms: Callable[[], int], *, is_strict: bool = False
+    ) -> None:
+        self._catalog = catalog
+        self._now_ms = now_ms
+        self._is_strict = is_strict
+        self._graphs: dict[str, Graph] = {}
+        self._graph_bytes: dict[str, int] = {}
+        self._pins: dict[tuple[str, int], PinnedDefinition] = {}
+        self._stored: set[str] = set()
+        self._lock = asyncio.Lock()
+
+    async def put_workflow_defs(
+        self, documents: Sequence[Any], *, overwrite: bool
+    ) -> list[WorkflowDef]:
+        """Register workflow definitions, all or none.
+
+        Raises:
+            InvalidError: With every fault of every document, paths prefixed when several.
+            ConflictError: One is registered already and ``overwrite`` is False.
+        """
+        task_defs = {found.name: found for found in await self.list_task_defs()}
+        found = self._read(
+            documents,
+            lambda d: read_workflow_def(d, strict=self._is_strict),
+            lambda d: validate_workflow_def(d, strict=self._is_strict, task_defs=task_defs),
+        )
+        done = await self._put(WORKFLOW_DEF, found, overwrite=overwrite)
+        taken = [d for d, is_new in zip(found, done, strict=True) if not is_new]
+        if taken:
+            names = ", ".join(f"{d.name}:{d.version}" for d in taken)
+            raise ConflictError(f"workflow definition {names} exists already; use overwrite=true")
+        return found
+
+    async def get_workflow_def(self, name: str, version: int = LATEST) -> WorkflowDef:
+        """Return a definition; version 0 is the latest.
+
+        Raises:
+            NotFoundError: No such definition or version.
+        """
+        document = await self._catalog.get_document(WORKFLOW_DEF, name, version)
+        if document is None:
+            wanted = f"version {version} of " if version else ""
+            raise NotFoundError(f"no {wanted}workflow definition {name!r}; register it first")
+        return _workflow_def(document)
+
+    async def list_workflow_defs(self, name: str | None = None) -> list[WorkflowDef]:
+        """Return all versions of all definitions, or of one name."""
+        documents = await self._catalog.list_documents(WORKFLOW_DEF, name)
+        return [_workflow_def(document) for document in documents]
+
+    async def delete_workflow_def(self, name: str, version: int) -> None:
+        """Remove one version; runs pinned to it go on.
+
+        Raises:
+            NotFoundError: No such definition or version.
+        """
+        if not await self._catalog.delete_document(WORKFLOW_DEF, name, version):
+            raise NotFoundError(f"no version {version} of workflow definition {name!r}")
+        self._pins.clear()
+
+    async def validate(self, document: Any) -> list[Fault]:
+        """Return what is wrong with a workflow definition; empty when it may be registered."""
+        try:
+            found = read_workflow_def(document, strict=self._is_strict)
+        except InvalidError as error:
+            return list(error.faults)
+        return validate_workflow_def(found, strict=self._is_strict)
+
+    async def put_task_defs(self, documents: Sequence[Any]) -> list[TaskDef]:
+        """Register task definitions, all or none, over those there are (gotchas.md 19).
+
+        Raises:
+            InvalidError: With every fault of every document.
+        """
+        found = self._read(
+            documents,
+            lambda d: read_task_def(d, strict=self._is_strict),
+            lambda d: validate_task_def(d, strict=self._is_strict),
+        )
+        await self._put(TASK_DEF, found, overwrite=True)
+        return found
+
+    async def get_task_def(self, name: str) -> TaskDef:
+        """Return a task definition.
+
+        Raises:
+            NotFoundError: It is not registered.
+        """
+        document = await self._catalog.get_document(TASK_DEF, name)
+        if document is None:
+            raise NotFoundError(f"no task definition {name!r}; register it first")
+        return _task_def(document)
+
+    async def list_task_defs(self) -> list[TaskDef]:
+        """Return all task definitions by name."""
+        return [_task_def(d) for d in await self._catalog.list_documents(TASK_DEF)]
+
+    async def delete_task_def(self, name: str) -> None:
+        """Remove a task definition; runs started before keep their snapshot.
+
+        Raises:
+            NotFoundError: It is not registered.
+        """
+        if not await self._catalog.delete_document(TASK_DEF, name):
+            raise NotFoundError(f"no task definition {name!r}")
+        self._pins.clear()
+
+    def pinned(self, name: str, version: int) -> PinnedDefinition | None:
+        """Return the snapshot of a definition if it is in memory, graph included."""
+        pinned = self._pins.get((name, version))
+        return pinned if pinned is not None and pinned.definition in self._graphs else None
+
+    async def pin(self, name: str, version: int = LATEST) -> PinnedDefinition:
+        """Return the stored snapshot of a definition as registered now.
+
+        Raises:
+            NotFoundError: It, or a sub-workflow that it names, is not registered.
+        """
+        found = self.pinned(name, version)
+        if found is not None:
+            return found
+        async with self._lock:
+            definition = await self.get_workflow_def(name, version)
+            found = await self.pin_inline(definition)
+            self._pins[name, version] = found
+        return found
+
+    async def pin_inline(self, definition: WorkflowDef) -> PinnedDefinition:
+        """Return the stored snapshot of a definition that came with its start."""
+        registered = {d.name: d for d in await self.list_task_defs()}
+        definition = await self._with_pinned_children(definition)
+        used = {
+            task.name: registered[task.name]
+            for task in _all_tasks(definition.tasks)
+            if task.name in registered
+        }
+        body = _ENCODER.encode(Snapshot(workflow=definition, task_defs=used))
+        digest = blake2b(body, digest_size=16).hexdigest()
+        if digest not in self._stored:
+            await self._catalog.put_snapshot(digest, body)
+            self._stored.add(digest)
+        if digest not in self._graphs:
+            self._keep(digest, body)
+        return PinnedDefinition(digest, definition.version)
+
+    async def _with_pinned_children(self, definition: WorkflowDef) -> WorkflowDef:
+        """Give every SUB_WORKFLOW without a version the latest one now (gotchas.md 37).
+
+        A name that is an expression is looked up when the task runs.
+
+        Raises:
+            NotFoundError: A sub-workflow is not registered.
+        """
+        versions: dict[str, int] = {}
+        for task in _all_tasks(definition.tasks):
+            params = task.sub_workflow_param
+            if params is None or params.version or params.workflow_definition is not None:
+                continue
+            if params.name and "${" not in params.name:
+                child = await self.get_workflow_def(params.name)
+                versions[params.name] = child.version
+        return (
+            replace(definition, tasks=_pin(definition.tasks, versions)) if versions else definition
+        )
+
+    async def resolve(self, name: str, version: int) -> PinnedDefinition | Failure:
+        """Answer a run's need of a definition: a missing one fails the task, not the engine."""
+        try:
+            return await self.pin(name, version)
+        except NotFoundError as error:
+            return Failure(error.message)
+
+    def graph_in_memory(self, digest: str) -> Graph | None:
+        """Return the graph of a snapshot if it is in memory."""
+        return self._graphs.get(digest)
+
+    async def graph(self, digest: str) -> Graph:
+        """Return the graph of a stored snapshot.
+
+        Raises:
+            NotFoundError: No such snapshot: the store is damaged.
+        """
+        graph = self._graphs.get(digest)
+        if graph is None:
+            body = await self._catalog.get_snapshot(digest)
+            if body is None:
+                raise NotFoundError(f"no definition snapshot {digest!r}; the store is damaged")
+            self._stored.add(digest)
+            graph = self._keep(digest, body)
+        return graph
+
+    def _keep(self, digest: str, body: bytes) -> Graph:
+        graph = Graph(_SNAPSHOT_DECODER.decode(body), digest)
+        self._graphs[digest] = graph
+        self._graph_bytes[digest] = len(body) * GRAPH_BYTES_FACTOR
+        while sum(self._graph_bytes.values()) > GRAPHS_BYTES_MAX and len(self._graphs) > 1:
+            oldest = next(iter(self._graphs))  # runs in memory keep their graph themselves
+            del self._graphs[oldest], self._graph_bytes[oldest]
+        return graph
+
+    def _read(
+        self,
+        documents: Sequence[Any],
+        read: Callable[[Any], Any],
+        validate: Callable[[Any], Sequence[Fault]],
+    ) -> list[Any]:
+        found, faults = [], []
+        for place, document in enumerate(documents):
+            prefix = f"[{place}]." if len(documents) > 1 else ""
+            try:
+                definition = read(document)
+                of_this: Sequence[Fault] = validate(definition)
+                found.append(definition)
+            except InvalidError as error:
+                of_this = error.faults or (Fault("", error.message),)
+            faults += [Fault(prefix + f.path, f.message, f.value) for f in of_this]
+        if faults:
+            raise InvalidError("Validation failed, check below errors for detail.", faults)
+        return found
+
+    async def _put(self, kind: str, definitions: Sequence[Any], *, overwrite: bool) -> list[bool]:
+        now_ms = self._now_ms()
+        documents = [
+            Document(
+                kind=kind,
+                name=definition.name,
+                version=getattr(definition, "version", 1),
+                body=_ENCODER.encode(to_document(definition)),
+                created_at_ms=now_ms,
+                updated_at_ms=now_ms,
+            )
+            for definition in definitions
+        ]
+        done = await self._catalog.put_documents(documents, overwrite=overwrite)
+        self._pins.clear()
+        return done
+
+
+def _all_tasks(tasks: Sequence[WorkflowTask]) -> list[WorkflowTask]:
+    found = list(tasks)
+    for task in found:  # grows while it is walked
+        for inner in inner_lists(task):
+            found.extend(inner)
+    return found
+
+
+def _pin(tasks: Sequence[WorkflowTask], versions: dict[str, int]) -> list[WorkflowTask]:
+    """Return the tasks, at any depth, with the children's versions filled in."""
+    pinned = []
+    for task in tasks:
+        params = task.sub_workflow_param
+        if params is not None and not params.version and params.name in versions:
+            params = replace(params, version=versions[params.name])
+        pinned.append(
+            replace(
+                task,
+                sub_workflow_param=params,
+                decision_cases={k: _pin(v, versions) for k, v in task.decision_cases.items()},
+                default_case=_pin(task.default_case, versions),
+                fork_tasks=[_pin(branch, versions) for branch in task.fork_tasks],
+                loop_over=_pin(task.loop_over, versions),
+            )
+        )
+    return pinned
+
+
+def _workflow_def(document: Document) -> WorkflowDef:
+    found: WorkflowDef = replace(
+        read_workflow_def(msgspec.json.decode(document.body)),
+        create_time=document.created_at_ms,
+        update_time=document.updated_at_ms,
+    )
+    return found
+
+
+def _task_def(document: Document) -> TaskDef:
+    found: TaskDef = replace(
+        read_task_def(msgspec.json.decode(document.body)),
+        create_time=document.created_at_ms,
+        update_time=document.updated_at_ms,
+    )
+    return found

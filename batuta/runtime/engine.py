@@ -1,0 +1,415 @@
+"""The engine as everybody above sees it: starts, reports, polls, operations, views.
+
+One process's facade over the committer, the queues, the timers and the definitions. Whatever it
+returns is on disk.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from batuta.core.decide import decide
+from batuta.core.execution import Execution
+from batuta.core.identity import uuid7
+from batuta.model.command import (
+    LogTask,
+    PauseWorkflow,
+    ResumeWorkflow,
+    RetryWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+    UpdateReference,
+    UpdateTask,
+)
+from batuta.model.error import BusyError, ClosingError, InvalidError, NotFoundError
+from batuta.model.execution import Lease, Task, renewed
+from batuta.model.payload import EMPTY
+from batuta.runtime.clock import pause
+from batuta.runtime.commit.batch import DecideFunction, Share
+from batuta.runtime.commit.cache import CACHE_BYTES_MAX, Cache, build
+from batuta.runtime.commit.committer import Committer
+from batuta.runtime.definitions import Definitions
+from batuta.runtime.fetch import Fetcher, ScriptRunner
+from batuta.runtime.lifecycle import Supervisor
+from batuta.runtime.queues import Waiter
+from batuta.runtime.timers import Timers
+from batuta.runtime.view import (
+    PollData,
+    Polled,
+    QueueState,
+    RunView,
+    StartRequest,
+    Status,
+    TaskView,
+    Updated,
+)
+from batuta.store.base import Catalog, Journal, LogLine, Search, Store, Touch
+
+PRIORITY_MAX = 99
+RECENT_MAX = 20  # runs that status shows
+DRAIN_PAUSE_S = 0.005  # between two looks whether the committer is idle
+DRAIN_S = 10.0  # how long stopping waits for what was accepted
+
+Control = PauseWorkflow | ResumeWorkflow | TerminateWorkflow | RetryWorkflow
+
+
+class EngineStore(Store, Catalog, Journal, Search, Protocol):
+    """Everything that the engine keeps, in one database."""
+
+
+class Engine:
+    """One node. ``start_loops`` makes it live; ``stop`` drains it.
+
+    Args:
+        now_ms: Store time, see ``runtime.clock``.
+        seeds: Gives 16 random bytes; simulation gives its own.
+        deciding: ``core.decide``; the tests of the tests plant bugs here.
+    """
+
+    def __init__(  # noqa: PLR0913  the composition of a node
+        self,
+        store: EngineStore,
+        *,
+        now_ms: Callable[[], int],
+        scripts: ScriptRunner,
+        seeds: Callable[[], bytes] = lambda: os.urandom(16),
+        node: str = "n",
+        version: str = "",
+        cache_bytes_max: int = CACHE_BYTES_MAX,
+        environment: Mapping[str, str] | None = None,
+        is_strict: bool = False,
+        deciding: DecideFunction = decide,
+    ) -> None:
+        self._store = store
+        self._now_ms = now_ms
+        self._seeds = seeds
+        self._node = node
+        self._version = version
+        self._started_at_ms = now_ms()
+        self._id_count = 0
+        self.definitions = Definitions(store, now_ms, is_strict=is_strict)
+        self._cache = Cache(cache_bytes_max)
+        self._fetcher = Fetcher(store, self.definitions, scripts)
+        self.committer = Committer(
+            store,
+            cache=self._cache,
+            fetcher=self._fetcher,
+            now_ms=now_ms,
+            seeds=seeds,
+            on_commit=self._on_commit,
+            environment=dict(environment or {}),
+            node=node,
+            deciding=deciding,
+        )
+        self.timers = Timers(store, self.committer, now_ms)
+        self.supervisor = Supervisor(now_ms)
+        self.listeners: list[Callable[[Share], None]] = []
+        self.is_ready = False
+        self.is_draining = False
+
+    def start_loops(self) -> None:
+        """Begin to fire what is due. Everything else works on demand."""
+        self.supervisor.start("timers", self.timers.run)
+        self.is_ready = True
+
+    async def stop(self) -> None:
+        """Refuse new work, answer waiting polls, finish what was accepted, stop the loops."""
+        self.is_draining = True
+        self.committer.queues.release_all()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + DRAIN_S
+        while not self.committer.is_idle and loop.time() < until:
+            await pause(DRAIN_PAUSE_S)
+        await self.supervisor.stop()
+        self.is_ready = False
+
+    # -- runs -----------------------------------------------------------------------------------
+
+    async def start(self, request: StartRequest, *, actor: str = "") -> str:
+        """Start a run and return its id; its first tasks are on disk.
+
+        Raises:
+            NotFoundError: The definition, or a sub-workflow it names, is not registered.
+            InvalidError: The priority is out of range.
+            BusyError: Too many commands are waiting; ClosingError: the server is draining.
+        """
+        if self.is_draining:
+            raise ClosingError("the server is stopping; start the workflow on the next one")
+        if not 0 <= request.priority <= PRIORITY_MAX:
+            raise InvalidError(f"priority {request.priority} is not within 0 and {PRIORITY_MAX}")
+        definitions = self.definitions
+        if request.definition is not None:
+            pinned = await definitions.pin_inline(request.definition)
+        else:
+            pinned = definitions.pinned(request.name, request.version) or await definitions.pin(
+                request.name, request.version
+            )
+        command = StartWorkflow(
+            workflow_id=self._new_id(),
+            name=request.name,
+            definition=pinned.definition,
+            definition_version=pinned.version,
+            input=request.input,
+            correlation_id=request.correlation_id,
+            priority=request.priority,
+            task_to_domain=request.task_to_domain,
+            event=request.event,
+            dialect=request.dialect,
+        )
+        await self.committer.submit(command, actor=actor)
+        return command.workflow_id
+
+    async def control(self, command: Control, *, actor: str = "") -> None:
+        """Pause, resume, terminate or retry a run.
+
+        Raises:
+            NotFoundError: No such run; ConflictError: its status does not allow it.
+        """
+        await self.committer.submit(command, actor=actor)
+
+    async def get(self, workflow_id: str, *, with_tasks: bool = True) -> RunView:
+        """Return a run as committed.
+
+        Raises:
+            NotFoundError: No such run.
+        """
+        return _run_view(await self._committed(workflow_id), with_tasks=with_tasks)
+
+    async def get_task(self, task_id: str) -> tuple[RunView, TaskView]:
+        """Return a task and its run.
+
+        Raises:
+            NotFoundError: No such task.
+        """
+        workflow_id = await self._run_of(task_id)
+        execution = await self._committed(workflow_id)
+        task = execution.task(task_id)
+        if task is None:
+            raise NotFoundError(f"no task {task_id!r}")
+        return _run_view(execution, with_tasks=False), _task_view(execution, task)
+
+    # -- tasks ----------------------------------------------------------------------------------
+
+    async def update(self, command: UpdateTask, *, actor: str = "") -> Updated:
+        """Take a worker's report; a repeated or late one changes nothing.
+
+        Raises:
+            NotFoundError: No such run or task.
+        """
+        command = await self._addressed(command)
+        execution = await self.committer.submit(command, actor=actor)
+        return _updated(execution, command.task_id)
+
+    async def update_and_poll(self, command: UpdateTask, *, actor: str = "") -> Polled | None:
+        """Take a report and poll the same queue for the same worker in the same commit."""
+        command = await self._addressed(command)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Polled]] = loop.create_future()
+        waiter = Waiter(answer, worker_id=command.worker_id, count=1, deadline=loop.time())
+        if self.is_draining:
+            waiter.resolve([])
+        submitted = self.committer.enter(command, actor=actor, poll_worker=waiter)
+        assert submitted.answer is not None, "a submitted command has an answer"
+        try:
+            await submitted.answer
+            polled = await answer
+        except asyncio.CancelledError:
+            self._give_back_later(answer)
+            raise
+        self._note_leases(polled)
+        return polled[0] if polled else None
+
+    async def update_reference(self, command: UpdateReference, *, actor: str = "") -> Updated:
+        """Report on the open task of a reference name.
+
+        Raises:
+            NotFoundError: No such run, or no open task of that name.
+        """
+        execution = await self.committer.submit(command, actor=actor)
+        task = execution.latest_task(command.reference_name)
+        if task is None:
+            seq = execution.latest_of_node[command.reference_name]
+            task = execution.tasks[seq]
+        return _updated(execution, task.task_id)
+
+    async def extend_lease(self, workflow_id: str, task_id: str) -> None:
+        """Renew a worker's lease; one that has gone meanwhile stays gone, without an error.
+
+        Raises:
+            NotFoundError: No such run or task.
+        """
+        execution = await self._committed(workflow_id)
+        if execution.task(task_id) is None:
+            raise NotFoundError(f"workflow {workflow_id!r} has no task {task_id!r}")
+        lease = execution.leases.get(task_id)
+        if lease is None:
+            return
+        touch = Touch(task_id=task_id, poll_count=lease.poll_count)
+        if await self.committer.touch(touch):
+            self._renew(workflow_id, lease)
+
+    async def poll(
+        self,
+        task_type: str,
+        *,
+        domain: str | None = None,
+        worker_id: str | None = None,
+        count: int = 1,
+        wait_ms: int = 100,
+    ) -> list[Polled]:
+        """Return up to ``count`` tasks as soon as there is one, else ``[]`` after ``wait_ms``.
+
+        Cancelling the call leaks nothing: a task already leased for it is given back.
+        """
+        if self.is_draining:
+            return []
+        queue = f"{domain}:{task_type}" if domain else task_type
+        polled = await self.committer.queues.poll(
+            queue,
+            worker_id=worker_id,
+            count=count,
+            wait_ms=wait_ms,
+            on_lost=self.committer.give_back,
+        )
+        self._note_leases(polled)
+        return polled
+
+    async def give_back(self, polled: Sequence[Polled]) -> None:
+        """Return tasks whose answer could not be delivered."""
+        self.committer.give_back(polled)
+
+    async def add_log(self, task_id: str, line: str) -> None:
+        """Append a line to a task's log.
+
+        Raises:
+            NotFoundError: No such task.
+        """
+        workflow_id = await self._run_of(task_id)
+        await self.committer.submit(LogTask(workflow_id=workflow_id, task_id=task_id, line=line))
+
+    async def logs(self, task_id: str) -> list[LogLine]:
+        """Return a task's log, oldest first; empty for an unknown task."""
+        return await self._store.logs(task_id)
+
+    # -- the node -------------------------------------------------------------------------------
+
+    def poll_data(self, queue: str | None = None) -> list[PollData]:
+        """Return who polled which queue last."""
+        return self.committer.queues.poll_data(queue)
+
+    async def status(self) -> Status:
+        """Return the node at a glance."""
+        depths = {depth.queue: depth for depth in await self._store.queues()}
+        polls = {
+            queue.name: max(queue.last_polls.values(), default=0) for queue in self.committer.queues
+        }
+        queues = []
+        for name in sorted({*depths, *(n for n, at_ms in polls.items() if at_ms)}):
+            depth = depths.get(name)
+            queues.append(
+                QueueState(
+                    queue=name,
+                    ready=depth.ready if depth else 0,
+                    leased=depth.leased if depth else 0,
+                    oldest_at_ms=depth.oldest_at_ms if depth else 0,
+                    last_poll_at_ms=polls.get(name, 0),
+                )
+            )
+        return Status(
+            version=self._version,
+            store=self._store.name,
+            node=self._node,
+            started_at_ms=self._started_at_ms,
+            counts=await self._store.counts(),
+            queues=queues,
+            recent=await self._store.recent(limit=RECENT_MAX),
+            loops=self.supervisor.report(),
+        )
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _new_id(self) -> str:
+        self._id_count += 1
+        return uuid7(self._now_ms(), int.from_bytes(self._seeds(), "big"), self._id_count)
+
+    def _on_commit(self, share: Share) -> None:
+        self.timers.on_commit(share)
+        for listener in self.listeners:
+            listener(share)
+
+    def _note_leases(self, polled: Sequence[Polled]) -> None:
+        for found in polled:
+            self.timers.on_lease(found.lease)
+
+    def _renew(self, workflow_id: str, lease: Lease) -> None:
+        """Bring memory's copy of a renewed lease up to the store's."""
+        execution = self._cache.peek(workflow_id)
+        if execution is not None and execution.leases.get(lease.task_id) == lease:
+            execution.leases[lease.task_id] = renewed(lease, self._now_ms())
+
+    def _give_back_later(self, answer: "asyncio.Future[list[Polled]]") -> None:
+        """Return what a caller that has gone was given, or will be."""
+
+        def returned(done: "asyncio.Future[list[Polled]]") -> None:
+            if not done.cancelled() and done.exception() is None and done.result():
+                self.committer.give_back(done.result())
+
+        answer.add_done_callback(returned)
+
+    async def _addressed(self, command: UpdateTask) -> UpdateTask:
+        if command.workflow_id:
+            return command
+        workflow_id = await self._run_of(command.task_id)
+        return replace(command, workflow_id=workflow_id)
+
+    async def _run_of(self, task_id: str) -> str:
+        workflow_id = await self._store.find_task(task_id)
+        if workflow_id is None:
+            raise NotFoundError(f"no task {task_id!r}")
+        return workflow_id
+
+    async def _committed(self, workflow_id: str) -> Execution:
+        """Return a run as the disk has it: memory's when no batch is ahead of it."""
+        execution = self._cache.peek(workflow_id)
+        is_clean = execution is not None and execution.workflow.version > 0
+        if execution is not None and is_clean and not self.committer.is_busy(workflow_id):
+            return execution
+        loaded = (await self._store.load([(workflow_id, 0)])).get(workflow_id)
+        if loaded is None:
+            raise NotFoundError(f"no workflow {workflow_id!r}")
+        return build(loaded, await self.definitions.graph(loaded.workflow.definition))
+
+
+def _updated(execution: Execution, task_id: str) -> Updated:
+    task = execution.task(task_id)
+    return Updated(
+        workflow_id=execution.workflow.workflow_id,
+        task_id=task_id,
+        queue=task.queue if task else None,
+        domain=task.domain if task else None,
+        is_terminal=task is None or task.status.is_terminal,
+    )
+
+
+def _run_view(execution: Execution, *, with_tasks: bool) -> RunView:
+    tasks = [_task_view(execution, t) for t in execution.in_order()] if with_tasks else []
+    return RunView(
+        workflow=execution.workflow,
+        input=execution.input,
+        output=execution.output or EMPTY,
+        variables=execution.variables,
+        tasks=tasks,
+        graph=execution.graph,
+    )
+
+
+def _task_view(execution: Execution, task: Task) -> TaskView:
+    return TaskView(
+        task=task,
+        input=execution.inputs.get(task.seq) or EMPTY,
+        output=execution.outputs.get(task.seq) or EMPTY,
+        lease=execution.leases.get(task.task_id),
+    )

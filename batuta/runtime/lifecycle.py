@@ -1,0 +1,70 @@
+"""Background loops that never die quietly, and the way a node stops.
+
+A supervised loop that raises is logged, waited for with back-off and started again; its last
+beat and its errors are visible in ``status``.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from batuta.runtime.clock import pause
+
+BACK_OFF_S = 0.1  # after the first failure of a loop; doubles up to BACK_OFF_S_MAX
+BACK_OFF_S_MAX = 5.0
+
+_log = logging.getLogger(__name__)
+
+Loop = Callable[[Callable[[], None]], Awaitable[None]]
+
+
+class Supervisor:
+    """Runs loops until it is stopped; ``now_ms`` dates their beats."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._beats: dict[str, int] = {}
+        self._errors: dict[str, int] = {}
+
+    def start(self, name: str, loop: Loop) -> None:
+        """Run ``loop`` for ever; it calls its argument once a pass."""
+        self._beats[name] = self._now_ms()
+        self._errors[name] = 0
+        self._tasks[name] = asyncio.get_running_loop().create_task(self._run(name, loop))
+
+    def report(self) -> dict[str, dict[str, Any]]:
+        """Return, for each loop, how long ago it made a pass and how often it failed."""
+        now_ms = self._now_ms()
+        return {
+            name: {"lastPassMsAgo": now_ms - beat, "errors": self._errors[name]}
+            for name, beat in self._beats.items()
+        }
+
+    async def stop(self) -> None:
+        """End all loops and wait until they are gone."""
+        for task in self._tasks.values():
+            task.cancel()
+        for task in self._tasks.values():
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._tasks.clear()
+
+    async def _run(self, name: str, loop: Loop) -> None:
+        wait_s = BACK_OFF_S
+
+        def beat() -> None:
+            nonlocal wait_s
+            self._beats[name] = self._now_ms()
+            wait_s = BACK_OFF_S
+
+        while True:
+            try:
+                await loop(beat)
+            except Exception:  # noqa: BLE001  the loop's top: log, wait, go on (R7)
+                self._errors[name] += 1
+                _log.exception("loop %r failed; it starts again in %.1f s", name, wait_s)
+            await pause(wait_s)
+            wait_s = min(wait_s * 2, BACK_OFF_S_MAX)

@@ -1,0 +1,229 @@
+"""Pollers: who waits for which queue, and who gets what.
+
+Tables are the truth; a node keeps for each queue only its waiting pollers (FIFO), whether the
+table may hold ready rows (``may_have``), and who polled last. An empty poll touches no store.
+A waiter is WAITING, then reserved by a batch that has a task for it, then answered; when its
+batch is refused it goes back to the head. A poller whose client has gone is skipped; an answer
+that finds nobody is given back.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from batuta.runtime.view import PollData, Polled
+
+DOMAIN_ACTIVE_MS = 10_000  # a domain is active when polled this recently (gotchas.md 51)
+WORKERS_MAX = 1_000  # worker ids remembered a queue, for poll data
+WAITERS_MAX = 20_000  # long polls a node holds at once; further ones are answered empty at once
+
+
+class Waiter:
+    """A poll that waits; ``answer`` gets its tasks, or nothing when its time is over."""
+
+    __slots__ = ("answer", "count", "deadline", "is_reserved", "timer", "worker_id")
+
+    def __init__(
+        self,
+        answer: "asyncio.Future[list[Polled]]",
+        *,
+        worker_id: str | None,
+        count: int,
+        deadline: float,
+    ) -> None:
+        self.answer = answer
+        self.worker_id = worker_id
+        self.count = count
+        self.deadline = deadline  # loop time
+        self.is_reserved = False
+        self.timer: asyncio.TimerHandle | None = None
+
+    def is_open(self) -> bool:
+        """True while somebody still waits for the answer."""
+        return not self.answer.done()
+
+    def resolve(self, polled: list[Polled]) -> bool:
+        """Answer; False when nobody waits any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.answer.done():
+            return False
+        self.answer.set_result(polled)
+        return True
+
+
+class Queue:
+    """One queue as this node knows it."""
+
+    __slots__ = ("last_polls", "may_have", "name", "waiters")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.waiters: deque[Waiter] = deque()
+        self.may_have = True  # unknown until the first claim
+        self.last_polls: dict[str | None, int] = {}
+
+    def note_poll(self, worker_id: str | None, now_ms: int) -> None:
+        """Remember who polled last; of too many worker ids the one seen longest ago goes."""
+        self.last_polls.pop(worker_id, None)
+        self.last_polls[worker_id] = now_ms
+        if len(self.last_polls) > WORKERS_MAX:
+            del self.last_polls[next(iter(self.last_polls))]
+
+    def next_waiter(self) -> Waiter | None:
+        """Take the first waiter that is still there."""
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if waiter.is_open():
+                return waiter
+        return None
+
+
+class Queues:
+    """All queues of a node.
+
+    Args:
+        now_ms: Store time.
+        claim: Called when a waiter should be served from the table.
+    """
+
+    def __init__(self, now_ms: Callable[[], int], claim: Callable[[Queue, Waiter], None]) -> None:
+        self._now_ms = now_ms
+        self._claim = claim
+        self._queues: dict[str, Queue] = {}
+        self._waiting_count = 0
+
+    def __iter__(self) -> Iterator[Queue]:
+        return iter(list(self._queues.values()))
+
+    def get(self, name: str) -> Queue:
+        """Return the queue, known or new."""
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = Queue(name)
+        return queue
+
+    async def poll(
+        self,
+        name: str,
+        *,
+        worker_id: str | None,
+        count: int,
+        wait_ms: int,
+        on_lost: Callable[[list[Polled]], None],
+    ) -> list[Polled]:
+        """Return up to ``count`` tasks as soon as there is one; empty after ``wait_ms``.
+
+        Cancelling leaks nothing: a waiter that has gone is passed over, and what it was given
+        in the very turn it went is handed to ``on_lost``.
+        """
+        queue = self.get(name)
+        queue.note_poll(worker_id, self._now_ms())
+        if not queue.may_have and (wait_ms <= 0 or self._waiting_count >= WAITERS_MAX):
+            return []
+        loop = asyncio.get_running_loop()
+        waiter = Waiter(
+            loop.create_future(),
+            worker_id=worker_id,
+            count=count,
+            deadline=loop.time() + wait_ms / 1_000,
+        )
+        self._waiting_count += 1
+        try:
+            if queue.may_have and not queue.waiters:
+                waiter.is_reserved = True
+                self._claim(queue, waiter)
+            else:
+                self._enter(queue, waiter)
+            return await waiter.answer
+        except asyncio.CancelledError:
+            if waiter.answer.done() and not waiter.answer.cancelled():
+                on_lost(waiter.answer.result())
+            raise
+        finally:
+            self._waiting_count -= 1
+            if waiter.timer is not None:
+                waiter.timer.cancel()
+
+    def put_back(self, queue: Queue, waiter: Waiter) -> None:
+        """Let a waiter whose batch brought nothing wait on, at the head, while it has time."""
+        waiter.is_reserved = False
+        if not waiter.is_open():
+            return
+        if waiter.deadline <= asyncio.get_running_loop().time():
+            waiter.resolve([])
+            return
+        queue.waiters.appendleft(waiter)
+        self._start_timer(queue, waiter)
+        if queue.may_have:
+            self.serve(queue)
+
+    def hint(self, name: str) -> None:
+        """Note that the table has ready rows of a queue, and serve who waits for them."""
+        queue = self.get(name)
+        queue.may_have = True
+        self.serve(queue)
+
+    def serve(self, queue: Queue) -> None:
+        """Have the table asked for the waiters of a queue, in their order."""
+        while queue.may_have and (waiter := queue.next_waiter()):
+            waiter.is_reserved = True
+            self._claim(queue, waiter)
+
+    def recheck(self) -> None:
+        """Ask the table for every queue that is waited for; losing all hints costs a second."""
+        for queue in self:
+            if queue.waiters:
+                queue.may_have = True
+                self.serve(queue)
+
+    def is_active(self, name: str) -> bool:
+        """Say whether a worker has polled the queue lately."""
+        queue = self._queues.get(name)
+        if queue is None:
+            return False
+        if queue.waiters:
+            return True
+        newest_ms = max(queue.last_polls.values(), default=0)
+        return self._now_ms() - newest_ms <= DOMAIN_ACTIVE_MS
+
+    def release_all(self) -> None:
+        """Answer every waiter with nothing: the server is draining."""
+        for queue in self:
+            while (waiter := queue.next_waiter()) is not None:
+                waiter.resolve([])
+
+    def poll_data(self, task_type: str | None = None) -> list[PollData]:
+        """Return who polled last; ``task_type`` without its domain, None for all."""
+        found: list[PollData] = []
+        for queue in self:
+            domain, _, bare = queue.name.rpartition(":")
+            if task_type is None or bare == task_type:
+                found.extend(
+                    PollData(
+                        queue=bare,
+                        domain=domain or None,
+                        worker_id=worker_id,
+                        last_poll_at_ms=at_ms,
+                    )
+                    for worker_id, at_ms in queue.last_polls.items()
+                )
+        return found
+
+    def _enter(self, queue: Queue, waiter: Waiter) -> None:
+        queue.waiters.append(waiter)
+        self._start_timer(queue, waiter)
+
+    def _start_timer(self, queue: Queue, waiter: Waiter) -> None:
+        loop = asyncio.get_running_loop()
+        waiter.timer = loop.call_at(waiter.deadline, self._expire, queue, waiter)
+
+    @staticmethod
+    def _expire(queue: Queue, waiter: Waiter) -> None:
+        """End a wait; one that a batch has reserved is answered by the batch."""
+        if waiter.is_reserved:
+            return
+        waiter.resolve([])
+        with contextlib.suppress(ValueError):  # a batch has taken it off already
+            queue.waiters.remove(waiter)

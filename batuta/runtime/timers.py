@@ -1,0 +1,206 @@
+"""What is due: timers, ended leases, stored Sends.
+
+Tables are the truth. A node holds in memory only what is due within HORIZON_MS and was committed
+here or read at the last pass; a pass a second reads the tables again, so that losing every hint
+costs one second. A timer never fires before store time reaches it. A command that fails is tried
+again with back-off and set aside after FAILURES_MAX: one poison row delays nobody else.
+"""
+
+import asyncio
+import contextlib
+import heapq
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from batuta.model.change import ClearTimer
+from batuta.model.command import Command, ExpireLease, FireTimer, decode_command
+from batuta.model.error import BatutaError
+from batuta.model.execution import Lease
+from batuta.runtime.commit.batch import Share
+from batuta.runtime.commit.committer import Committer
+from batuta.store.base import Store
+
+PASS_S = 1.0  # between two readings of the tables
+HORIZON_MS = 5_000  # how far ahead memory looks; five passes, so that none is missed
+DUE_MAX = 2_000  # rows of each kind read in one pass
+FAILURES_MAX = 5  # then a row is set aside until the next start
+BACK_OFF_MS = 1_000  # after the first failure; doubles
+
+_log = logging.getLogger(__name__)
+
+_Key = tuple[str, str, str]  # workflow id, task id or send id, kind
+
+
+class _Entry(msgspec.Struct, order=True):
+    """A place in the heap; entries whose key has moved on are skipped."""
+
+    due_at_ms: int
+    key: _Key
+
+
+class Timers:
+    """Submits commands when they are due. Run ``run`` as a supervised loop."""
+
+    def __init__(self, store: Store, committer: Committer, now_ms: Callable[[], int]) -> None:
+        self._store = store
+        self._committer = committer
+        self._now_ms = now_ms
+        self._heap: list[_Entry] = []
+        self._due: dict[_Key, int] = {}
+        self._commands: dict[_Key, tuple[Command, int | None]] = {}
+        self._failures: dict[_Key, int] = {}
+        self._running: set[_Key] = set()
+        self._wake_handle: asyncio.TimerHandle | None = None
+        self._is_hinted = asyncio.Event()
+        self._in_work: set[asyncio.Task[None]] = set()
+        self.set_aside: dict[_Key, str] = {}
+
+    async def run(self, beat: Callable[[], None]) -> None:
+        """Read what is due, a pass a second and whenever a Send was stored."""
+        while True:
+            self._is_hinted.clear()
+            await self.read()
+            self._committer.queues.recheck()
+            self._committer.wake()
+            beat()
+            await self._rest()
+
+    async def read(self) -> None:
+        """Take what the tables have within the horizon into memory."""
+        due = await self._store.due(self._now_ms() + HORIZON_MS, DUE_MAX)
+        for timer in due.timers:
+            fire = FireTimer(
+                workflow_id=timer.workflow_id,
+                task_id=timer.task_id,
+                kind=timer.kind,
+                due_at_ms=timer.due_at_ms,
+            )
+            self._add((timer.workflow_id, timer.task_id, timer.kind), timer.due_at_ms, fire)
+        for lease in due.leases:
+            self._add_lease(lease)
+        seen: set[str] = set()
+        for send in due.sends:
+            # In order for each target: the next one comes when this one is consumed.
+            if send.workflow_id not in seen:
+                seen.add(send.workflow_id)
+                key = (send.workflow_id, str(send.send_id), "SEND")
+                self._add(key, 0, decode_command(send.document), send.send_id)
+
+    def on_commit(self, share: Share) -> None:
+        """Take the timers and leases of a commit that are due soon."""
+        until_ms = self._now_ms() + HORIZON_MS
+        workflow_id = share.execution.workflow.workflow_id
+        for change in share.timers.values():
+            key = (workflow_id, change.task_id, change.kind)
+            if isinstance(change, ClearTimer):
+                self._forget(key)
+            elif change.due_at_ms <= until_ms:
+                fire = FireTimer(
+                    workflow_id=workflow_id,
+                    task_id=change.task_id,
+                    kind=change.kind,
+                    due_at_ms=change.due_at_ms,
+                )
+                self._add(key, change.due_at_ms, fire)
+            else:
+                self._forget(key)
+        for put in share.leased:
+            if put.lease.expires_at_ms <= until_ms:
+                self._add_lease(put.lease)
+        if share.unit.has_stored_sends:
+            self._is_hinted.set()
+
+    def on_lease(self, lease: Lease) -> None:
+        """Take a lease that a poll or heartbeat made."""
+        if lease.expires_at_ms <= self._now_ms() + HORIZON_MS:
+            self._add_lease(lease)
+
+    def _add_lease(self, lease: Lease) -> None:
+        expire = ExpireLease(
+            workflow_id=lease.workflow_id, task_id=lease.task_id, poll_count=lease.poll_count
+        )
+        self._add((lease.workflow_id, lease.task_id, "LEASE"), lease.expires_at_ms, expire)
+
+    def _add(self, key: _Key, due_at_ms: int, command: Command, send_id: int | None = None) -> None:
+        if key in self._running or key in self.set_aside:
+            return
+        if key in self._failures and key in self._due:
+            return  # its back-off stands
+        if self._due.get(key) == due_at_ms:
+            return
+        self._due[key] = due_at_ms
+        self._commands[key] = (command, send_id)
+        heapq.heappush(self._heap, _Entry(due_at_ms, key))
+        if self._heap[0].key == key:
+            self._set_alarm()
+
+    def _forget(self, key: _Key) -> None:
+        self._due.pop(key, None)
+        self._commands.pop(key, None)
+        self._failures.pop(key, None)
+
+    def _set_alarm(self) -> None:
+        if self._wake_handle is not None:
+            self._wake_handle.cancel()
+            self._wake_handle = None
+        if self._heap:
+            delay_ms = max(self._heap[0].due_at_ms - self._now_ms(), 0)
+            loop = asyncio.get_running_loop()
+            self._wake_handle = loop.call_later(delay_ms / 1_000, self._ring)
+
+    def _ring(self) -> None:
+        now_ms = self._now_ms()
+        while self._heap and self._heap[0].due_at_ms <= now_ms:
+            entry = heapq.heappop(self._heap)
+            if self._due.get(entry.key) == entry.due_at_ms:
+                del self._due[entry.key]
+                self._fire(entry.key)
+        self._set_alarm()
+
+    def _fire(self, key: _Key) -> None:
+        command, send_id = self._commands.pop(key)
+        self._running.add(key)
+        task = asyncio.get_running_loop().create_task(self._deliver(key, command, send_id))
+        self._in_work.add(task)
+        task.add_done_callback(self._in_work.discard)
+
+    async def _deliver(self, key: _Key, command: Command, send_id: int | None) -> None:
+        try:
+            await self._committer.submit(command, actor="timer", send_id=send_id)
+        except Exception as error:  # noqa: BLE001  one row's failure is noted, not raised
+            self._running.discard(key)
+            self._note_failure(key, command, send_id, error)
+        else:
+            self._running.discard(key)
+            self._failures.pop(key, None)
+            if send_id is not None:
+                self._is_hinted.set()
+
+    def _note_failure(
+        self, key: _Key, command: Command, send_id: int | None, error: Exception
+    ) -> None:
+        count = self._failures.get(key, 0) + 1
+        self._failures[key] = count
+        if count >= FAILURES_MAX:
+            self.set_aside[key] = str(error)
+            self._failures.pop(key, None)
+            _log.error("set aside after %d failures: %r: %s", count, command, error)
+            return
+        if not isinstance(error, BatutaError):
+            _log.warning("%r failed and is tried again: %r", command, error)
+        due_at_ms = self._now_ms() + (BACK_OFF_MS << (count - 1))
+        self._due[key] = due_at_ms
+        self._commands[key] = (command, send_id)
+        heapq.heappush(self._heap, _Entry(due_at_ms, key))
+        self._set_alarm()
+
+    async def _rest(self) -> None:
+        """Wait for the next pass, or for a hint."""
+        hint = asyncio.ensure_future(self._is_hinted.wait())
+        try:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(asyncio.shield(hint), PASS_S)
+        finally:
+            hint.cancel()
