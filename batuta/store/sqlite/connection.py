@@ -13,7 +13,8 @@ import msgspec
 from batuta.model.error import StoreError
 
 BUSY_WAIT_MS = 5_000  # for a person's own sqlite3 shell; our own threads never wait for a lock
-CACHE_KIB = 65_536  # pages of the database in memory, for each connection
+CACHE_KIB = 65_536  # pages of the database that the writer keeps in memory
+READER_CACHE_KIB = 16_384  # a reader's share: the runs that are worked on are in the engine's cache
 STATEMENTS_MAX = 200  # prepared statements kept; we have some forty
 
 _T = TypeVar("_T")
@@ -143,7 +144,7 @@ def open_connection(path: str, *, is_writer: bool) -> apsw.Connection:
     connection = apsw.Connection(path, flags=flags, statementcachesize=STATEMENTS_MAX)
     connection.set_busy_timeout(BUSY_WAIT_MS)
     connection.wal_autocheckpoint(0)  # the writer does it between batches
-    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB if is_writer else READER_CACHE_KIB}")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("PRAGMA mmap_size = 0")  # a mapped file turns an I/O error into a crash
     if not is_writer:
