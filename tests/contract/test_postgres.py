@@ -169,6 +169,35 @@ async def test_connections_lost_between_two_batches_are_nobodys_trouble(
     assert committed.verdicts == [Accepted()]
 
 
+async def test_a_connection_lost_before_commit_is_replaced_and_the_batch_written_once(
+    store: PostgresStore, operator: asyncpg.Connection
+) -> None:
+    header = await a_run(store)
+    async with operator.transaction():
+        await operator.execute("SELECT FROM workflow FOR UPDATE")
+        commit = asyncio.ensure_future(
+            store.commit(builders.batch(builders.step(header.workflow_id, 1)))
+        )
+        await _until(operator, "wait_event_type = 'Lock'")
+        await operator.execute(_END_SESSIONS)
+
+    assert (await commit).verdicts == [Accepted()]
+    assert (await loaded(store, header.workflow_id)).workflow.version == 2
+    assert (await store.statistics())["transactions_retried"] == 1
+
+
+async def test_a_poll_passes_over_a_task_that_another_node_is_taking(
+    store: PostgresStore, operator: asyncpg.Connection
+) -> None:
+    _, [first, second] = await queued(store, 2)
+    async with operator.transaction():
+        await operator.execute("SELECT FROM queue WHERE task_id = $1 FOR UPDATE", first.task_id)
+
+        assert [lease.task_id for lease in await poll(store, count=2)] == [second.task_id]
+
+    assert [lease.task_id for lease in await poll(store, count=2)] == [first.task_id]
+
+
 async def test_a_commit_cut_off_midway_is_unknown_until_the_journal_is_asked(
     store: PostgresStore, operator: asyncpg.Connection
 ) -> None:

@@ -150,7 +150,7 @@ class Link:
                     await transaction.start()
                     answer = await work(Session(connection, self.counters))
                 except BaseException:
-                    is_lost = connection.is_closed()
+                    is_lost = self._is_lost(connection)
                     # What failed is raised; a connection that is gone cannot roll back.
                     with contextlib.suppress(*self._errors):
                         await transaction.rollback()
@@ -163,6 +163,12 @@ class Link:
                 raise _AgainError from error
             outcome = "; it may be committed" if is_committing else ""
             raise StoreError(f"postgresql: {error or error!r}{outcome}") from error
+
+    def _is_lost(self, connection: "PoolConnectionProxy[DriverRecord]") -> bool:
+        try:
+            return connection.is_closed()
+        except self._driver.InterfaceError:
+            return True  # the pool has taken it back already, because it was lost
 
 
 async def connect(url: str, *, connections_max: int = CONNECTIONS_MAX) -> Link:

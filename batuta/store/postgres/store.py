@@ -43,7 +43,7 @@ class PostgresStore:
 
         Args:
             url: ``postgresql://user:password@host:port/database``, as libpq reads it.
-            connections_max: How many connections this node may hold, at least 2.
+            connections_max: How many connections this node may hold; two commits may overlap.
 
         Raises:
             StoreError: The driver is not installed (``pip install batuta[postgres]``), the

@@ -27,8 +27,8 @@ ALTER TABLE workflow
     ALTER COLUMN input SET STORAGE EXTERNAL,
     ALTER COLUMN output SET STORAGE EXTERNAL,
     ALTER COLUMN variables SET STORAGE EXTERNAL;
-CREATE INDEX workflow_recent ON workflow (created_at DESC, id DESC);
-CREATE INDEX workflow_status ON workflow (status, created_at DESC, id DESC);
+CREATE INDEX workflow_recent ON workflow (created_at DESC, id);
+CREATE INDEX workflow_status ON workflow (status, created_at DESC, id);
 CREATE INDEX workflow_open ON workflow (name, created_at)
     WHERE status IN ('RUNNING', 'PAUSED');
 
