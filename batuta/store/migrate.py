@@ -28,7 +28,7 @@ def migrations(engine: str) -> list[Migration]:
     """Return an engine's migrations in order. The files are ``migrations/<engine>/NNNN_name.sql``.
 
     Args:
-        engine: "sqlite" or "postgresql".
+        engine: "sqlite" or "postgres".
     """
     found = []
     for path in sorted((_FOLDER / engine).glob("*.sql")):
