@@ -159,6 +159,9 @@ class Definitions:
         if found is not None:
             return found
         async with self._lock:
+            found = self.pinned(name, version)  # somebody else may have done it meanwhile
+            if found is not None:
+                return found
             definition = await self.get_workflow_def(name, version)
             found = await self.pin_inline(definition)
             self._pins[name, version] = found

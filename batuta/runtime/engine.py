@@ -5,7 +5,6 @@ returns is on disk.
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -28,6 +27,7 @@ from batuta.model.error import BusyError, ClosingError, InvalidError, NotFoundEr
 from batuta.model.execution import Lease, Task, renewed
 from batuta.model.payload import EMPTY
 from batuta.runtime.clock import pause
+from batuta.runtime.clock import seeds as system_seeds
 from batuta.runtime.commit.batch import DecideFunction, Share
 from batuta.runtime.commit.cache import CACHE_BYTES_MAX, Cache, build
 from batuta.runtime.commit.committer import Committer
@@ -75,7 +75,7 @@ class Engine:
         *,
         now_ms: Callable[[], int],
         scripts: ScriptRunner,
-        seeds: Callable[[], bytes] = lambda: os.urandom(16),
+        seeds: Callable[[], bytes] | None = None,
         node: str = "n",
         version: str = "",
         cache_bytes_max: int = CACHE_BYTES_MAX,
@@ -85,7 +85,7 @@ class Engine:
     ) -> None:
         self._store = store
         self._now_ms = now_ms
-        self._seeds = seeds
+        self._seeds = seeds = seeds or system_seeds()
         self._node = node
         self._version = version
         self._started_at_ms = now_ms()
