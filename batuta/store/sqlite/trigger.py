@@ -5,8 +5,10 @@ takes its rows from a JSON array (``merge.Tables`` says what is in a row) and it
 one blob. Outside a transaction that insert is a transaction of its own: SQLite begins, checks,
 writes, syncs and commits within one call, without the interpreter's lock.
 
-Measured with a saturated event loop beside it: a call that comes back waits for the lock about
-one switch interval, and a batch by table has a dozen of them.
+A call that comes back waits for the lock about one switch interval while the event loop is
+busy, and a batch by table has fourteen of them. Measured so, with an interval of 0.1 ms and
+completions with their polls: 0.8 ms instead of 1.5 for one, 3.2 instead of 4.4 for a hundred;
+beside a free loop both ways take the same time.
 """
 
 # ruff: noqa: S608 - what is put into the SQL here are names of this package
