@@ -1,0 +1,199 @@
+"""The paths that workers take all day: poll, report, report and poll, start.
+
+Each takes as few Python steps as there are; bench/micro/wire.py measures them. A poller that
+hangs up while it waits is taken out of its queue, and a task whose answer nobody would read is
+given back, so that it does not sit out its lease. uvicorn takes a write to a dead connection in
+silence, so the connection is looked at just before the answer.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from batuta.api.body import (
+    StartBody,
+    check_priority,
+    decode_body,
+    inline_document,
+    object_payload,
+    refuse,
+    start_decoder,
+    task_result_decoder,
+    to_start,
+    to_update,
+)
+from batuta.api.request import (
+    NO_CONTENT,
+    ClientGoneError,
+    Receive,
+    Reply,
+    Request,
+    read_body,
+    text_reply,
+)
+from batuta.api.wire import polled_body
+from batuta.core.normalize import faults_text
+from batuta.model.error import ClosingError, Fault, InvalidError
+from batuta.runtime.view import Polled, StartRequest
+
+POLL_WAIT_MS = 100  # Conductor's, of a single poll, and of a batch poll that names none
+POLL_WAIT_MS_MAX = 5_000  # Conductor's; a longer one is refused
+POLL_COUNT_MAX = 1_000  # tasks of one answer; bounds its bytes and the time to encode it
+
+_JSON = b"application/json"
+_encode = msgspec.json.Encoder().encode
+
+
+async def poll(request: Request) -> Reply:
+    """Give one task of a type to a worker; 204 when there is none (gotchas.md 5)."""
+    polled = await _take(request, count=1, wait_ms=POLL_WAIT_MS)
+    if not polled:
+        return NO_CONTENT
+    return Reply(200, _encode(polled_body(polled[0])), _JSON)
+
+
+async def poll_batch(request: Request) -> Reply:
+    """Give tasks of a type to a worker: up to ``count``, as soon as one is there.
+
+    ``[]`` when there is none: 204 breaks the Java SDK (clients.md 1.3).
+    """
+    count = request.integer("count", 1)
+    wait_ms = request.integer("timeout", POLL_WAIT_MS)
+    if wait_ms > POLL_WAIT_MS_MAX:
+        raise refuse("timeout", "Long Poll Timeout value cannot be more than 5 seconds", wait_ms)
+    count = min(count, POLL_COUNT_MAX)
+    polled = await _take(request, count=count, wait_ms=max(wait_ms, 0)) if count > 0 else []
+    return Reply(200, _encode([polled_body(one) for one in polled]), _JSON)
+
+
+async def update(request: Request) -> Reply:
+    """Take a worker's report; the answer is the task's id, and a promise that it is on disk."""
+    body = decode_body(task_result_decoder, await read_body(request))
+    command = to_update(body)
+    if body.extend_lease:
+        await request.engine.extend_lease(command.workflow_id, command.task_id)
+    else:
+        await request.engine.update(command)
+    return text_reply(command.task_id)
+
+
+async def update_and_poll(request: Request) -> Reply:
+    """Take a report and give the next task of its queue to the same worker; 204 for none."""
+    body = decode_body(task_result_decoder, await read_body(request))
+    command = to_update(body)
+    if body.extend_lease:
+        await request.engine.extend_lease(command.workflow_id, command.task_id)
+        return NO_CONTENT
+    if request.engine.is_draining:
+        await request.engine.update(command)
+        return NO_CONTENT
+    polled = await request.engine.update_and_poll(command)
+    if polled is None:
+        return NO_CONTENT
+    await _keep_if_connected(request, [polled])
+    return Reply(200, _encode(polled_body(polled)), _JSON)
+
+
+async def start(request: Request) -> Reply:
+    """Start a workflow by name, or of the definition in the body; the answer is its id."""
+    _check_open(request)
+    body = decode_body(start_decoder, await read_body(request))
+    wish = to_start(body, strict=request.settings.strict)
+    if wish.definition is not None:
+        await _check_inline(request, body)
+    return text_reply(await request.engine.start(wish))
+
+
+async def start_by_name(request: Request) -> Reply:
+    """Start a workflow by the name in the path; the body is its input."""
+    _check_open(request)
+    wish = StartRequest(
+        name=request.values[0],
+        version=request.integer("version", 0),
+        input=object_payload(await read_body(request)),
+        correlation_id=request.text("correlationId"),
+        priority=check_priority(request.integer("priority", 0)),
+    )
+    return text_reply(await request.engine.start(wish))
+
+
+async def _check_inline(request: Request, body: StartBody) -> None:
+    """Judge an inline definition as a registered one (semantics a.3)."""
+    document = inline_document(body)
+    faults = await request.engine.definitions.validate(document)
+    if faults:
+        named = [Fault(f"workflowDef.{f.path}", f.message, f.value) for f in faults]
+        raise InvalidError(f"workflowDef is invalid: {faults_text(named)}", named)
+
+
+def _check_open(request: Request) -> None:
+    if request.engine.is_draining:
+        raise ClosingError("the server is shutting down and starts nothing new; try another")
+
+
+async def _take(request: Request, *, count: int, wait_ms: int) -> list[Polled]:
+    """Poll without waiting, and wait, watching the connection, only if nothing was there."""
+    engine = request.engine
+    if engine.is_draining:
+        return []
+    # The request itself; after it only the client's end can be heard.
+    if (await request.receive())["type"] == "http.disconnect":
+        raise ClientGoneError("the client hung up before it was heard")
+    task_type = request.values[0]
+    domain, worker_id = request.text("domain"), request.text("workerid")
+    polled = await engine.poll(
+        task_type, domain=domain, worker_id=worker_id, count=count, wait_ms=0
+    )
+    if not polled and wait_ms:
+        waiting = asyncio.ensure_future(
+            engine.poll(task_type, domain=domain, worker_id=worker_id, count=count, wait_ms=wait_ms)
+        )
+        polled = await _unless_gone(request, waiting)
+    if polled:
+        await _keep_if_connected(request, polled)
+    return polled
+
+
+async def _unless_gone(request: Request, waiting: "asyncio.Future[list[Polled]]") -> list[Polled]:
+    """Wait for the poll; take it back when the client hangs up or the server stops."""
+    watch = asyncio.ensure_future(request.receive())
+    try:
+        both: set[asyncio.Future[Any]] = {waiting, watch}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return waiting.result()
+        raise ClientGoneError("the client hung up while it polled")
+    finally:
+        watch.cancel()
+        if not waiting.done():
+            waiting.cancel()
+            with suppress(asyncio.CancelledError):
+                await request.engine.give_back(await waiting)
+
+
+async def _keep_if_connected(request: Request, polled: list[Polled]) -> None:
+    """Give tasks back when there is nobody to answer.
+
+    Raises:
+        ClientGoneError: As said.
+    """
+    if is_gone(request.receive):
+        await request.engine.give_back(polled)
+        raise ClientGoneError("the client hung up; its tasks were given back")
+
+
+def is_gone(receive: Receive) -> bool:
+    """Say whether the client has hung up, without waiting and without a task.
+
+    After the request's own messages, a receive that answers at once says `http.disconnect`; one
+    that would have to wait is dropped again.
+    """
+    step = receive().__await__()
+    try:
+        next(step)
+    except StopIteration as done:
+        return bool(done.value["type"] == "http.disconnect")
+    step.close()
+    return False
