@@ -102,7 +102,8 @@ def child_ended(draft: Draft, command: ChildEnded) -> None:
     task = draft.execution.task(command.task_id)
     if task is None or task.child_id != command.child_id or task.status.is_terminal:
         return
-    output = _merged(draft, task, command.output)
+    # Whatever the child gives, this stays the id of the task's own child.
+    output = _merged(draft, task, command.output, kept="subWorkflowId")
     draft.end(task, command.status, output=output, reason=command.reason)
 
 
@@ -180,14 +181,19 @@ def _give_back(draft: Draft, task: Task, callback_after_ms: int) -> None:
         draft.enqueue(task, policy)
 
 
-def _merged(draft: Draft, task: Task, output: Payload | None) -> Payload:
+def _merged(
+    draft: Draft, task: Task, output: Payload | None, *, kept: str | None = None
+) -> Payload:
+    """Lay ``output`` over the task's earlier one, but for the key ``kept``."""
     before = task_output(draft, task)
     if output is None or output == EMPTY:
         return before
     if before == EMPTY:
         return output
-    added = {k: msgspec.Raw(v) for k, v in _members(output).items()}
-    return Payload.of({**{k: msgspec.Raw(v) for k, v in _members(before).items()}, **added})
+    members = _members(before)
+    own = members.get(kept) if kept else None
+    merged = {**members, **_members(output)}
+    return Payload.of(merged if own is None else {**merged, kept: own})
 
 
 def _members(payload: Payload) -> dict[str, msgspec.Raw]:

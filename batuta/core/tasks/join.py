@@ -26,7 +26,7 @@ def begin(draft: Draft, attempt: Attempt) -> None:
         status=TaskStatus.IN_PROGRESS,
         started_at_ms=draft.now_ms,
         join_on=names,
-        extra_input={"joinOn": list(names)},
+        extra_input={"joinOn": attempt.node.task.join_on},
     )
     if task is not None:
         set_limits(draft, task, attempt.node.policy)
