@@ -65,9 +65,10 @@ class Client:
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
+            cause = str(error) or type(error).__name__
             raise UnreachableError(
-                f"no server answers at {self.base} ({error or type(error).__name__}); start one "
-                "with `batuta serve`, or name another with --server"
+                f"no server answers at {self.base} ({cause}); start one with `batuta serve`, "
+                "or name another with --server"
             ) from error
         if answer.status >= 300:
             raise _error(answer.status, content, f"{method} {path}")

@@ -25,7 +25,7 @@ from batuta.cli.process import next_free_port, prepare_database, run_loop, set_u
 from batuta.cli.run import start
 from batuta.cli.serve import load_definitions
 from batuta.cli.settings import read_settings
-from batuta.cli.watch import watch
+from batuta.cli.show.watch import watch
 from batuta.config import check_binding
 from batuta.model.error import BatutaError, NotFoundError
 
@@ -45,7 +45,7 @@ def demo_command(flags: Mapping[str, Any], env_file: Path | None, *, is_once: bo
     check_binding(settings)
     if not INPUT.is_file():
         raise NotFoundError(
-            f"the examples are not at {str(ROOT / 'examples')!r}; run it in a clone"
+            f"there is no file {str(INPUT)!r}; `batuta demo` runs in a clone of the repository"
         )
     definitions = read_definitions(_definition_files())
     set_up_log("warning")
@@ -111,9 +111,9 @@ class _Tour:
     def _show(self, url: str) -> bool:
         client = Client(url)
         print(f"server    {url}", flush=True)
-        self._worker = subprocess.Popen(
-            [sys.executable, "-m", "batuta", "worker", *WORKERS, "--server", client.base]
-            + ["--log-level", "warning", "--until-stdin-ends"],
+        options = ("--server", client.base, "--log-level", "warning", "--until-stdin-ends")
+        self._worker = subprocess.Popen(  # noqa: S603 - our own command, no text of a user in it
+            [sys.executable, "-m", "batuta", "worker", *WORKERS, *options],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -126,9 +126,8 @@ class _Tour:
         print(f"\nweb page  {url}")
         print(f"API       {client.base}")
         print(f"SDKs      export CONDUCTOR_SERVER_URL={client.base}")
-        print(
-            f"try       batuta run media_pipeline --input topic=tides --watch --server {client.base}"
-        )
+        other = f"run media_pipeline --input topic=tides --watch --server {client.base}"
+        print(f"try       .venv/bin/batuta {other}")
         if not self._is_once:
             print("Ctrl-C stops the server and the workers; what is under way goes on next time.")
         sys.stdout.flush()

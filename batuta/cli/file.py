@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from batuta.cli.exit import complain
 from batuta.model.error import InvalidError, NotFoundError
 
 
@@ -32,6 +33,9 @@ def read_definitions(paths: Sequence[Path]) -> Definitions:
         document = read_json(path)
         for item in document if isinstance(document, list) else [document]:
             if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+                if path not in paths:
+                    complain(f"warning: {path} in a folder holds no definition, left out")
+                    break
                 raise InvalidError(
                     f"{path}: expected definitions, objects with a name, and found {_short(item)}"
                 )

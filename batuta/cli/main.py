@@ -187,13 +187,13 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read us has gone; there is nobody to tell
         code = ExitCode.DONE
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the parser's, or a bug of ours
         code = _usage_code(error)
     sys.exit(int(code) if isinstance(code, int) else 0)
 
 
 def _usage_code(error: Exception) -> int:
-    """Show an error of the command line parser; anything else is our bug and keeps its traceback."""
+    """Show an error of the command line parser; anything else is our bug: with traceback."""
     show = getattr(error, "show", None)
     if type(error).__name__ == "Abort":
         return ExitCode.INTERRUPTED

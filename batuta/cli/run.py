@@ -12,7 +12,7 @@ from batuta.cli.client import Client, quoted
 from batuta.cli.exit import RUN_CODES, ExitCode, complain
 from batuta.cli.file import Definitions, read_definitions, read_input
 from batuta.cli.settings import read_settings
-from batuta.cli.watch import watch
+from batuta.cli.show.watch import watch
 from batuta.model.error import InvalidError, NotFoundError
 
 

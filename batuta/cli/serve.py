@@ -32,7 +32,7 @@ def serve_command(
 
 
 def migrate_command(flags: Mapping[str, Any], env_file: Path | None) -> None:
-    """Open the database, which brings it to this version's schema, and close it."""
+    """Bring the database to this version's schema; SQLite also does so when it is served."""
     settings = read_settings(flags, env_file).settings
     set_up_log(settings.log_level)
     prepare_database(settings)
@@ -66,5 +66,5 @@ async def _announce(url: str) -> None:
 
 
 async def _migrate(settings: Settings) -> None:
-    async with app.open_engine(settings):
-        print(f"{masked(settings.db)} has the schema of this version")
+    await app.migrate(settings)
+    print(f"{masked(settings.db)} has the schema of this version")

@@ -11,13 +11,13 @@ from batuta.config import Loaded, Setting, list_settings, load_settings
 _HEAD = """\
 # Settings
 
-Written from `batuta/config.py` by `batuta config --reference`; a test sees to it that the two agree.
+Written from `batuta/config.py` by `batuta config --reference`; a test compares the two.
 
-A flag of the command beats the environment, the environment beats the `.env` file (that of the working
-folder, or the one named with `--env-file`), and the file beats the default. Where two environment names are given,
-the first one that is set counts. A value that is not allowed stops the command with a line that names the setting, the
-value and what is allowed; an unknown name that begins with `BATUTA_` is warned about. `batuta config` shows what holds
-and where it came from.
+A flag of the command beats the environment, the environment beats the `.env` file (that of the
+working folder, or the one named with `--env-file`), and the file beats the default. Where there are
+two environment names, the first one that is set counts. A value that is not allowed stops the
+command with a line that names the setting, the value and what is allowed; an unknown name that
+begins with `BATUTA_` is warned about. `batuta config` shows what holds and where it came from.
 
 | setting | environment | default | allowed | meaning |
 |---|---|---|---|---|
@@ -25,7 +25,8 @@ and where it came from.
 
 _TAIL = """\
 
-Names that end in `_ms` are milliseconds, in `_bytes_max` bytes. A list is written with commas between.
+Names that end in `_ms` are milliseconds, those in `_bytes_max` bytes. A list is written with commas
+between.
 """
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from batuta.cli.client import Client, quoted
 from batuta.cli.exit import UnreachableError
-from batuta.cli.style import Style
-from batuta.cli.tree import headline, task_line, tree_lines
+from batuta.cli.show.style import Style
+from batuta.cli.show.tree import headline, task_line, tree_lines
 from batuta.runtime.clock import wall_ms
 
 EVERY_S = 0.2  # how often a run is read; a person sees no difference below

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from batuta.cli.style import Style
+from batuta.cli.show.style import Style
 
 _OPEN = frozenset({"SCHEDULED", "IN_PROGRESS"})
 REASON_CHARACTERS_MAX = 100  # a line; the whole reason is in the run
