@@ -13,6 +13,11 @@ from msgspec import field
 FORMAT = 1  # the format number that every stored document starts with
 
 
+def _format() -> int:
+    """Return the format; a factory's value is always written, a default's is left out."""
+    return FORMAT
+
+
 class WorkflowStatus(StrEnum):
     """Where a workflow stands. The words are Conductor's.
 
@@ -71,7 +76,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     another one. It is a column of its own and not part of the stored document.
     """
 
-    format: int = field(default=FORMAT, name="f")
+    format: int = field(default_factory=_format, name="f")
     workflow_id: str = field(name="id")
     name: str = field(name="n")
     definition_version: int = field(default=1, name="dv")
@@ -107,7 +112,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     the wire shows both overlaid.
     """
 
-    format: int = field(default=FORMAT, name="f")
+    format: int = field(default_factory=_format, name="f")
     seq: int = field(name="q")  # 1-based order of creation in the run
     task_id: str = field(name="id")
     reference_name: str = field(name="ref")  # with the loop suffix: "a__2"

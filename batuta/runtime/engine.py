@@ -23,9 +23,8 @@ from batuta.model.command import (
     UpdateReference,
     UpdateTask,
 )
-from batuta.model.error import BusyError, ClosingError, InvalidError, NotFoundError
-from batuta.model.execution import Lease, Task, renewed
-from batuta.model.payload import EMPTY
+from batuta.model.error import ClosingError, InvalidError, NotFoundError
+from batuta.model.execution import Lease, renewed
 from batuta.runtime.clock import pause
 from batuta.runtime.clock import seeds as system_seeds
 from batuta.runtime.commit.batch import DecideFunction, Share
@@ -45,6 +44,9 @@ from batuta.runtime.view import (
     Status,
     TaskView,
     Updated,
+    run_view,
+    task_view,
+    updated,
 )
 from batuta.store.base import Catalog, Journal, LogLine, Search, Store, Touch
 
@@ -176,7 +178,7 @@ class Engine:
         Raises:
             NotFoundError: No such run.
         """
-        return _run_view(await self._committed(workflow_id), with_tasks=with_tasks)
+        return run_view(await self._committed(workflow_id), with_tasks=with_tasks)
 
     async def get_task(self, task_id: str) -> tuple[RunView, TaskView]:
         """Return a task and its run.
@@ -189,7 +191,7 @@ class Engine:
         task = execution.task(task_id)
         if task is None:
             raise NotFoundError(f"no task {task_id!r}")
-        return _run_view(execution, with_tasks=False), _task_view(execution, task)
+        return run_view(execution, with_tasks=False), task_view(execution, task)
 
     # -- tasks ----------------------------------------------------------------------------------
 
@@ -201,7 +203,7 @@ class Engine:
         """
         command = await self._addressed(command)
         execution = await self.committer.submit(command, actor=actor)
-        return _updated(execution, command.task_id)
+        return updated(execution, command.task_id)
 
     async def update_and_poll(self, command: UpdateTask, *, actor: str = "") -> Polled | None:
         """Take a report and poll the same queue for the same worker in the same commit."""
@@ -233,7 +235,7 @@ class Engine:
         if task is None:
             seq = execution.latest_of_node[command.reference_name]
             task = execution.tasks[seq]
-        return _updated(execution, task.task_id)
+        return updated(execution, task.task_id)
 
     async def extend_lease(self, workflow_id: str, task_id: str) -> None:
         """Renew a worker's lease; one that has gone meanwhile stays gone, without an error.
@@ -381,35 +383,3 @@ class Engine:
         if loaded is None:
             raise NotFoundError(f"no workflow {workflow_id!r}")
         return build(loaded, await self.definitions.graph(loaded.workflow.definition))
-
-
-def _updated(execution: Execution, task_id: str) -> Updated:
-    task = execution.task(task_id)
-    return Updated(
-        workflow_id=execution.workflow.workflow_id,
-        task_id=task_id,
-        queue=task.queue if task else None,
-        domain=task.domain if task else None,
-        is_terminal=task is None or task.status.is_terminal,
-    )
-
-
-def _run_view(execution: Execution, *, with_tasks: bool) -> RunView:
-    tasks = [_task_view(execution, t) for t in execution.in_order()] if with_tasks else []
-    return RunView(
-        workflow=execution.workflow,
-        input=execution.input,
-        output=execution.output or EMPTY,
-        variables=execution.variables,
-        tasks=tasks,
-        graph=execution.graph,
-    )
-
-
-def _task_view(execution: Execution, task: Task) -> TaskView:
-    return TaskView(
-        task=task,
-        input=execution.inputs.get(task.seq) or EMPTY,
-        output=execution.outputs.get(task.seq) or EMPTY,
-        lease=execution.leases.get(task.task_id),
-    )

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from batuta.core.execution import Execution
 from batuta.core.graph import Graph
 from batuta.model.definition import WorkflowDef
 from batuta.model.execution import Lease, Task, Workflow
@@ -95,3 +96,38 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     queues: list[QueueState]
     recent: list[Workflow]
     loops: dict[str, dict[str, Any]]
+
+
+def updated(execution: Execution, task_id: str) -> Updated:
+    """Return what a report did to a task."""
+    task = execution.task(task_id)
+    return Updated(
+        workflow_id=execution.workflow.workflow_id,
+        task_id=task_id,
+        queue=task.queue if task else None,
+        domain=task.domain if task else None,
+        is_terminal=task is None or task.status.is_terminal,
+    )
+
+
+def run_view(execution: Execution, *, with_tasks: bool) -> RunView:
+    """Return a run for showing; O(tasks) with them."""
+    tasks = [task_view(execution, t) for t in execution.in_order()] if with_tasks else []
+    return RunView(
+        workflow=execution.workflow,
+        input=execution.input,
+        output=execution.output or EMPTY,
+        variables=execution.variables,
+        tasks=tasks,
+        graph=execution.graph,
+    )
+
+
+def task_view(execution: Execution, task: Task) -> TaskView:
+    """Return a task with its payloads and its lease."""
+    return TaskView(
+        task=task,
+        input=execution.inputs.get(task.seq) or EMPTY,
+        output=execution.outputs.get(task.seq) or EMPTY,
+        lease=execution.leases.get(task.task_id),
+    )

@@ -99,10 +99,10 @@ class Share:
 
     __slots__ = (
         "commands",
-        "is_damaged",
         "enqueued",
         "entries",
         "execution",
+        "is_damaged",
         "leased",
         "other",
         "task_puts",

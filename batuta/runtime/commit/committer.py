@@ -15,7 +15,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
 from typing import Any
 
 from batuta.core.decide import decide
@@ -23,16 +22,15 @@ from batuta.core.execution import Execution
 from batuta.model.change import Needs
 from batuta.model.command import Command, StartWorkflow
 from batuta.model.error import BusyError, ConflictError, NotFoundError, StoreError
-from batuta.model.execution import Lease
 from batuta.runtime.clock import pause
 from batuta.runtime.commit.batch import DecideFunction, Share, Submitted, Unit, new_execution
 from batuta.runtime.commit.cache import Cache, build
-from batuta.runtime.commit.flight import ClaimWanted, Flight, Grant, polled_view
+from batuta.runtime.commit.flight import ClaimWanted, Flight
 from batuta.runtime.commit.gather import Gatherer
+from batuta.runtime.commit.handout import Handout
 from batuta.runtime.fetch import Fetcher
 from batuta.runtime.queues import Queue, Queues, Waiter
-from batuta.runtime.view import Polled
-from batuta.store.base import Accepted, Batch, Committed, Store, Touch, Verdict
+from batuta.store.base import Accepted, Batch, Store, Touch, Verdict
 
 BATCH_MAX = 256  # commands a transaction; bounds its latency and its memory
 PIPELINE_DEPTH = 2  # batches in flight: one syncs while the next is decided
@@ -92,6 +90,16 @@ class Committer:
             deciding=deciding,
         )
         self._holds = self._gatherer.holds
+        self._handout = Handout(
+            store,
+            cache=cache,
+            queues=self.queues,
+            definitions=fetcher.definitions,
+            touch=self.touch,
+            is_busy=self.is_busy,
+            spawn=self._spawn,
+        )
+        self.give_back = self._handout.give_back
 
     @property
     def backlog(self) -> int:
@@ -265,7 +273,7 @@ class Committer:
             await self._find_out(flight, error)
         else:
             self._conclude_all(flight, committed.verdicts)
-            self._hand_out(flight, committed)
+            self._handout.hand_out(flight, committed)
         finally:
             self._in_flight -= 1
             self._cache.shrink(self._holds)
@@ -278,7 +286,7 @@ class Committer:
             if isinstance(verdict, Accepted):
                 accepted.add(unit)
         for grant in flight.grants:
-            self._grant(grant, accepted)
+            self._handout.grant(grant, accepted)
         for unit in flight.units:
             if unit in accepted:
                 self._conclude(unit)
@@ -319,101 +327,12 @@ class Committer:
             hold.first[:0] = again
             self._release(workflow_id)
 
-    def _grant(self, grant: Grant, accepted: set[Unit]) -> None:
-        """Answer a poller with the tasks that became its own in this commit."""
-        polled = [
-            view
-            for share, lease in grant.leases
-            if share.unit in accepted and (view := polled_view(share.execution, lease))
-        ]
-        if not polled:
-            self.queues.put_back(grant.queue, grant.waiter)
-        elif not grant.waiter.resolve(polled):
-            self.give_back(polled)
-
-    def _hand_out(self, flight: Flight, committed: Committed) -> None:
-        """Answer the pollers that asked the table, and the heartbeats."""
-        for wanted, leases in zip(flight.claims, committed.claimed, strict=True):
-            if len(leases) < wanted.waiter.count:
-                wanted.queue.may_have = False
-            if not leases:
-                self.queues.put_back(wanted.queue, wanted.waiter)
-                continue
-            missing = [le for le in leases if self._cache.peek(le.workflow_id) is None]
-            if missing or any(self.is_busy(lease.workflow_id) for lease in leases):
-                self._spawn(self._answer_claim(wanted, leases))
-            else:
-                self._resolve_claim(wanted, leases)
-        for (_, answer), is_done in zip(flight.touches, committed.touched, strict=True):
-            if not answer.done():
-                answer.set_result(is_done)
-
-    async def _answer_claim(self, wanted: ClaimWanted, leases: list[Lease]) -> None:
-        """Read the runs of claimed tasks as committed, then answer the poller."""
-        ids = list(dict.fromkeys(lease.workflow_id for lease in leases))
-        polled: list[Polled] = []
-        try:
-            loaded = await self._store.load([(workflow_id, 0) for workflow_id in ids])
-            for lease in leases:
-                found = loaded.get(lease.workflow_id)
-                if found is None:
-                    continue
-                graph = await self._fetcher.definitions.graph(found.workflow.definition)
-                execution = self._learn(lease, build(found, graph))
-                view = polled_view(execution, lease)
-                if view is not None:
-                    polled.append(view)
-        except StoreError:
-            _log.warning("tasks claimed but not read are given back", exc_info=True)
-            self._give_back_leases(leases)
-        if not wanted.waiter.resolve(polled):
-            self.give_back(polled)
-
-    def _learn(self, lease: Lease, fresh: Execution) -> Execution:
-        """Note a lease in the run that memory has, or keep the one just read."""
-        cached = self._cache.peek(lease.workflow_id)
-        if cached is not None:
-            cached.leases[lease.task_id] = lease
-        elif not self.is_busy(lease.workflow_id):
-            self._cache.put(fresh)
-        return fresh
-
-    def _resolve_claim(self, wanted: ClaimWanted, leases: list[Lease]) -> None:
-        polled = []
-        for lease in leases:
-            execution = self._cache.get(lease.workflow_id)
-            assert execution is not None, "looked up in the same turn of the loop"
-            execution.leases[lease.task_id] = lease
-            view = polled_view(execution, lease)
-            if view is not None:
-                polled.append(view)
-        if not wanted.waiter.resolve(polled):
-            self.give_back(polled)
-
-    def give_back(self, polled: Sequence[Polled]) -> None:
-        """Return tasks whose answer found nobody; they are ready again in their old place."""
-        self._give_back_leases([found.lease for found in polled])
-
-    def _give_back_leases(self, leases: Sequence[Lease]) -> None:
-        for lease in leases:
-            touch = Touch(task_id=lease.task_id, poll_count=lease.poll_count, is_given_back=True)
-            self.touch(touch).add_done_callback(partial(self._given_back, lease))
-
-    def _given_back(self, lease: Lease, answer: "asyncio.Future[bool]") -> None:
-        if not answer.cancelled() and answer.exception() is not None:
-            _log.warning("task %s could not be given back; its lease will end", lease.task_id)
-            return
-        execution = self._cache.peek(lease.workflow_id)
-        if execution is not None and execution.leases.get(lease.task_id) == lease:
-            del execution.leases[lease.task_id]
-        self.queues.hint(lease.queue)
-
     async def _find_out(self, flight: Flight, error: Exception) -> None:
         """After an unknown outcome, ask the journal which decisions are on disk."""
         done = await self._ask(flight)
         accepted = {unit for unit, is_done in zip(flight.units, done, strict=True) if is_done}
         for grant in flight.grants:
-            self._grant(grant, accepted)
+            self._handout.grant(grant, accepted)
         for unit in flight.units:
             if unit in accepted:
                 self._conclude(unit)

@@ -63,7 +63,7 @@ class Gatherer:
         deciding: ``core.decide``; the tests of the tests plant bugs here.
     """
 
-    def __init__(  # noqa: PLR0913  what deciding reads
+    def __init__(
         self,
         *,
         cache: Cache,

@@ -1,0 +1,142 @@
+"""Who gets what after a commit: pollers their tasks, heartbeats their answers.
+
+A task that was leased and finds nobody to take it is given back; it is then ready again in its
+old place.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+from batuta.core.execution import Execution
+from batuta.model.error import StoreError
+from batuta.model.execution import Lease
+from batuta.runtime.commit.batch import Unit
+from batuta.runtime.commit.cache import Cache, build
+from batuta.runtime.commit.flight import ClaimWanted, Flight, Grant, polled_view
+from batuta.runtime.definitions import Definitions
+from batuta.runtime.queues import Queues
+from batuta.runtime.view import Polled
+from batuta.store.base import Committed, Store, Touch
+
+_log = logging.getLogger(__name__)
+
+
+class Handout:
+    """Gives out what a durable batch has leased.
+
+    Args:
+        touch: Puts a heartbeat or a give-back into the next batch.
+        is_busy: Whether memory is ahead of the disk for a run.
+        spawn: Runs a coroutine beside the pump.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        cache: Cache,
+        queues: Queues,
+        definitions: Definitions,
+        touch: "Callable[[Touch], asyncio.Future[bool]]",
+        is_busy: Callable[[str], bool],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._store = store
+        self._cache = cache
+        self._queues = queues
+        self._definitions = definitions
+        self._touch = touch
+        self._is_busy = is_busy
+        self._spawn = spawn
+
+    def grant(self, grant: Grant, accepted: set[Unit]) -> None:
+        """Answer a poller with the tasks that became its own in this commit."""
+        polled = [
+            view
+            for share, lease in grant.leases
+            if share.unit in accepted and (view := polled_view(share.execution, lease))
+        ]
+        if not polled:
+            self._queues.put_back(grant.queue, grant.waiter)
+        elif not grant.waiter.resolve(polled):
+            self.give_back(polled)
+
+    def hand_out(self, flight: Flight, committed: Committed) -> None:
+        """Answer the pollers that asked the table, and the heartbeats."""
+        for wanted, leases in zip(flight.claims, committed.claimed, strict=True):
+            if len(leases) < wanted.waiter.count:
+                wanted.queue.may_have = False
+            if not leases:
+                self._queues.put_back(wanted.queue, wanted.waiter)
+                continue
+            missing = [le for le in leases if self._cache.peek(le.workflow_id) is None]
+            if missing or any(self._is_busy(lease.workflow_id) for lease in leases):
+                self._spawn(self._answer_claim(wanted, leases))
+            else:
+                self._resolve_claim(wanted, leases)
+        for (_, answer), is_done in zip(flight.touches, committed.touched, strict=True):
+            if not answer.done():
+                answer.set_result(is_done)
+
+    async def _answer_claim(self, wanted: ClaimWanted, leases: list[Lease]) -> None:
+        """Read the runs of claimed tasks as committed, then answer the poller."""
+        ids = list(dict.fromkeys(lease.workflow_id for lease in leases))
+        polled: list[Polled] = []
+        try:
+            loaded = await self._store.load([(workflow_id, 0) for workflow_id in ids])
+            for lease in leases:
+                found = loaded.get(lease.workflow_id)
+                if found is None:
+                    continue
+                graph = await self._definitions.graph(found.workflow.definition)
+                execution = self._learn(lease, build(found, graph))
+                view = polled_view(execution, lease)
+                if view is not None:
+                    polled.append(view)
+        except StoreError:
+            _log.warning("tasks claimed but not read are given back", exc_info=True)
+            self._give_back_leases(leases)
+        if not wanted.waiter.resolve(polled):
+            self.give_back(polled)
+
+    def _learn(self, lease: Lease, fresh: Execution) -> Execution:
+        """Note a lease in the run that memory has, or keep the one just read."""
+        cached = self._cache.peek(lease.workflow_id)
+        if cached is not None:
+            cached.leases[lease.task_id] = lease
+        elif not self._is_busy(lease.workflow_id):
+            self._cache.put(fresh)
+        return fresh
+
+    def _resolve_claim(self, wanted: ClaimWanted, leases: list[Lease]) -> None:
+        polled = []
+        for lease in leases:
+            execution = self._cache.get(lease.workflow_id)
+            assert execution is not None, "looked up in the same turn of the loop"
+            execution.leases[lease.task_id] = lease
+            view = polled_view(execution, lease)
+            if view is not None:
+                polled.append(view)
+        if not wanted.waiter.resolve(polled):
+            self.give_back(polled)
+
+    def give_back(self, polled: Sequence[Polled]) -> None:
+        """Return tasks whose answer found nobody; they are ready again in their old place."""
+        self._give_back_leases([found.lease for found in polled])
+
+    def _give_back_leases(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            touch = Touch(task_id=lease.task_id, poll_count=lease.poll_count, is_given_back=True)
+            self._touch(touch).add_done_callback(partial(self._given_back, lease))
+
+    def _given_back(self, lease: Lease, answer: "asyncio.Future[bool]") -> None:
+        if not answer.cancelled() and answer.exception() is not None:
+            _log.warning("task %s could not be given back; its lease will end", lease.task_id)
+            return
+        execution = self._cache.peek(lease.workflow_id)
+        if execution is not None and execution.leases.get(lease.task_id) == lease:
+            del execution.leases[lease.task_id]
+        self._queues.hint(lease.queue)
