@@ -33,7 +33,16 @@ def _verdict(folder: Path) -> str:
         ("model/planted.py", "import asyncio", "The core does no I/O and knows no time"),
         ("core/planted.py", "import batuta.store", "A name imports only what stands below it"),
         ("store/planted.py", "import batuta.runtime", "A name imports only what stands below it"),
-        ("runtime/planted.py", "import batuta.store.memory", "The runtime names no concrete store"),
+        (
+            "cli/planted.py",
+            "import batuta.store.sqlite",
+            "Only the composition root names a database",
+        ),
+        (
+            "runtime/planted.py",
+            "import batuta.store.memory",
+            "The memory store is for the composition root and for comparison",
+        ),
         ("planted.py", "PLANTED = 1", "A name imports only what stands below it"),
     ],
 )
