@@ -57,13 +57,16 @@ class Enqueue(msgspec.Struct, frozen=True, kw_only=True):
     started_at_ms: int = 0  # 0: this poll will be the first
 
 
-class PutLease(msgspec.Struct, frozen=True):
+class PutLease(msgspec.Struct, frozen=True, kw_only=True):
     """An Enqueue that found a waiting poller: the task goes straight into its hands.
 
-    Written by the committer, never by ``decide``.
+    Written by the committer, never by ``decide``. ``priority`` and ``at_ms`` are the Enqueue's:
+    the place the task gets when it is given back.
     """
 
     lease: Lease
+    priority: int = 0
+    at_ms: int
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):

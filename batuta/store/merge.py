@@ -33,7 +33,6 @@ from batuta.model.change import (
     SetTimer,
 )
 from batuta.model.command import TimerKind, encode_command
-from batuta.model.execution import Lease
 from batuta.model.payload import Payload
 from batuta.store.base import Batch, RunChanges
 
@@ -58,7 +57,7 @@ class Tables(msgspec.Struct, kw_only=True):
     - larges: workflow_id, seq (0: the run), part, at, size; payloads too large to be inline
     - retired: workflow_id, version, seq
     - queued, by task_id: workflow_id, Enqueue
-    - leases, by task_id: Lease
+    - leases, by task_id: PutLease
     - timers, by workflow_id, task_id and kind: due_at_ms, or None when it is cleared
     - sends: workflow_id of the target, at, size
     - logs: task_id, created_at_ms, line
@@ -79,7 +78,7 @@ class Tables(msgspec.Struct, kw_only=True):
     larges: list[Row] = field(default_factory=list)
     retired: list[Row] = field(default_factory=list)
     queued: dict[str, Row] = field(default_factory=dict)
-    leases: dict[str, Lease] = field(default_factory=dict)
+    leases: dict[str, PutLease] = field(default_factory=dict)
     timers: dict[tuple[str, str, TimerKind], int | None] = field(default_factory=dict)
     sends: list[Row] = field(default_factory=list)
     logs: list[Row] = field(default_factory=list)
@@ -191,7 +190,7 @@ def _put_lease(tables: Tables, _d: int, _run: RunChanges, change: PutLease) -> N
     task_id = change.lease.task_id
     tables.settled.add(task_id)
     tables.queued.pop(task_id, None)
-    tables.leases[task_id] = change.lease
+    tables.leases[task_id] = change
 
 
 def _release(tables: Tables, d: int, run: RunChanges, change: Release) -> None:

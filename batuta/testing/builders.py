@@ -118,7 +118,8 @@ def put_lease(workflow_id: str, header: Task, queue: str = "build", **fields: An
         "timeout_ms": 0,
     }
     lease = {"task_id": header.task_id, "workflow_id": workflow_id, "queue": queue}
-    return PutLease(Lease(**{**defaults, **lease, **fields}))
+    found = Lease(**{**defaults, **lease, **fields})
+    return PutLease(lease=found, at_ms=found.polled_at_ms)
 
 
 def start(header: Workflow, *changes: Change, **options: Any) -> RunChanges:

@@ -120,7 +120,9 @@ class Flight:
                 self.grants.append(grant)
             lease = _lease(share, enqueue, grant.waiter.worker_id, now_ms)
             del share.enqueued[enqueue.task_id]
-            share.leased.append(PutLease(lease))
+            share.leased.append(
+                PutLease(lease=lease, priority=enqueue.priority, at_ms=enqueue.at_ms)
+            )
             share.execution.leases[enqueue.task_id] = lease
             grant.leases.append((share, lease))
 

@@ -161,7 +161,7 @@ def _write_change(state: State, run: Run, changes: RunChanges, change: Change) -
         case PutLease():
             assert change.lease.workflow_id == workflow_id, "a lease names the run of its task"
             seq = _assert_task(state, workflow_id, change.lease.task_id)
-            queue.put_lease(state, change.lease, seq)
+            queue.put_lease(state, change, seq)
         case Release():
             _assert_task(state, workflow_id, change.task_id)
             queue.release(state, change)

@@ -4,7 +4,7 @@ from bisect import bisect_left, insort
 
 from msgspec.structs import replace
 
-from batuta.model.change import Enqueue, Release
+from batuta.model.change import Enqueue, PutLease, Release
 from batuta.model.execution import Lease, lease_expiry_ms
 from batuta.store.base import Claim, Touch
 from batuta.store.memory.rows import Held, Ready, State
@@ -19,13 +19,11 @@ def enqueue(state: State, workflow_id: str, change: Enqueue) -> None:
     state.rows_written += 1
 
 
-def put_lease(state: State, lease: Lease, seq: int) -> None:
-    """Give the task into its holder's hands without a stay in the queue.
-
-    Given back it stands where an Enqueue of that moment would have put it.
-    """
+def put_lease(state: State, change: PutLease, seq: int) -> None:
+    """Give the task into its holder's hands without a stay in the queue."""
+    lease = change.lease
     assert_free(state, lease.task_id)
-    state.held[lease.task_id] = Held(lease, seq, at_ms=lease.polled_at_ms, priority=0)
+    state.held[lease.task_id] = Held(lease, seq, at_ms=change.at_ms, priority=change.priority)
     state.rows_written += 1
 
 

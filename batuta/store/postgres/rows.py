@@ -128,7 +128,7 @@ def _collect_run(rows: Rows, changes: RunChanges, world: World) -> None:
             case PutLease():
                 lease = change.lease
                 rows.queue.pop(lease.task_id, None)
-                rows.leases[lease.task_id] = Held(lease, None, 0, lease.polled_at_ms)
+                rows.leases[lease.task_id] = Held(lease, None, change.priority, change.at_ms)
             case Release():
                 _release(rows, world, change.task_id)
             case SetTimer():

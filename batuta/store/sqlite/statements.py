@@ -119,11 +119,13 @@ INSERT OR REPLACE INTO lease (
     workflow_id, task_id, queue, worker_id, poll_count, started_at, polled_at, expires_at,
     lease_ms, timeout_ms, rank, queued_at, seq
 ) SELECT
-    workflow_id, task_id, value ->> 'queue', value ->> 'worker_id', value ->> 'poll_count',
-    value ->> 'started_at_ms', value ->> 'polled_at_ms', value ->> 'expires_at_ms',
-    value ->> 'lease_ms', value ->> 'timeout_ms', 0, value ->> 'polled_at_ms', task.seq
+    workflow_id, task_id, value ->> '$.lease.queue', value ->> '$.lease.worker_id',
+    value ->> '$.lease.poll_count', value ->> '$.lease.started_at_ms',
+    value ->> '$.lease.polled_at_ms', value ->> '$.lease.expires_at_ms',
+    value ->> '$.lease.lease_ms', value ->> '$.lease.timeout_ms', -(value ->> 'priority'),
+    value ->> 'at_ms', task.seq
 FROM jsonb_each({leases})
-CROSS JOIN task ON task.task_id = unhex(value ->> 'task_id', '-');
+CROSS JOIN task ON task.task_id = unhex(value ->> '$.lease.task_id', '-');
 """
 
 # What most batches have none of.

@@ -1,0 +1,1 @@
+"""Measurements: what the engine does on this machine, in one run, with the machine's noise."""
