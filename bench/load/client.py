@@ -5,7 +5,7 @@ on the measuring machine, this one about 15.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import httptools
 
@@ -29,8 +29,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
