@@ -106,6 +106,7 @@ class _Tour:
         if not is_completed:
             self.code = 1
         if self._is_once:
+            self.end()  # before the server, so that they do not look for it
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _show(self, url: str) -> bool:

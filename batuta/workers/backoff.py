@@ -1,6 +1,6 @@
 """Waiting longer and longer before trying again."""
 
-import asyncio
+from batuta.runtime.clock import pause
 
 FIRST_S = 0.05
 LAST_S = 2.0  # a server that comes back is found again within this time
@@ -20,11 +20,5 @@ class Backoff:
 
     async def wait(self) -> None:
         """Wait; twice as long as the last time, up to the limit."""
-        loop = asyncio.get_running_loop()
-        over = loop.create_future()
-        timer = loop.call_later(self._next_s, over.set_result, None)
-        self._next_s = min(self._next_s * 2, self._last_s)
-        try:
-            await over
-        finally:
-            timer.cancel()
+        wait_s, self._next_s = self._next_s, min(self._next_s * 2, self._last_s)
+        await pause(wait_s)

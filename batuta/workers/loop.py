@@ -17,7 +17,7 @@ from batuta.workers.backoff import Backoff
 from batuta.workers.function import Job, TaskContext, TaskFunction
 from batuta.workers.heartbeat import Heartbeat
 from batuta.workers.outcome import Outcome
-from batuta.workers.thread import Runner
+from batuta.workers.thread import LeftBehindError, Runner
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Workers:
         for lane in lanes:
             lane.cancel()
         await asyncio.gather(*lanes, return_exceptions=True)
-        self._runner.close()
+        await self._runner.close()
         await self._transport.close()
 
     async def _lane(self, function: TaskFunction) -> None:
@@ -124,6 +124,8 @@ class Workers:
                     result = await result
             else:
                 result = await self._run_elsewhere(function, context, arguments)
+        except LeftBehindError:
+            return None
         except asyncio.CancelledError as error:
             if not _is_being_cancelled():
                 return outcomes.of_error(error, tuple(context.take_lines()))

@@ -44,6 +44,7 @@ class RemoteTransport:
         self._worker_id = worker_id
         self._feeds: dict[tuple[str, str | None], _Feed] = {}
         self._has_update_v2 = True
+        self._is_out = False
         self._failures = (aiohttp.ClientError, TimeoutError, OSError)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # lanes are the limit
@@ -132,6 +133,18 @@ class RemoteTransport:
             raise ConnectionError(f"it answered what is no list of tasks: {error}") from error
         return [to_job(task) for task in tasks or ()]
 
+    def note_outage(self, cause: str) -> None:
+        """Log that polling fails: once for all task functions, not at each try."""
+        if not self._is_out:
+            log.warning("cannot poll %s, trying again: %s", self._base, cause)
+        self._is_out = True
+
+    def note_answer(self) -> None:
+        """Log that polling works again."""
+        if self._is_out:
+            log.warning("%s answers again", self._base)
+        self._is_out = False
+
     async def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
         async with self._session.post(self._base + path, data=body) as answer:
             return answer.status, await answer.read()
@@ -177,8 +190,7 @@ class _Feed:
             try:
                 jobs = await self._transport.poll(self._function, len(self._waiting))
             except ConnectionError as error:
-                name = self._function.task_type
-                log.warning("cannot poll for %s, trying again: %s", name, error)
+                self._transport.note_outage(str(error))
                 await backoff.wait()
                 continue
             except Exception:  # a loop's top: without polls its lanes would wait for ever
@@ -186,6 +198,7 @@ class _Feed:
                 await backoff.wait()
                 continue
             backoff.reset()
+            self._transport.note_answer()
             for job in jobs:
                 await self._hand_over(job)
             if jobs:

@@ -6,6 +6,7 @@ function that will not end cannot keep a stopped process alive.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import queue
 import threading
@@ -13,6 +14,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 THREADS_MAX = 32  # plain functions at once in one process; each is a thread
+
+STOP_S = 1.0  # that cancelled code gets to tidy up, before it is left behind
+
+
+class LeftBehindError(Exception):
+    """The function did not stop when it was told to, and still runs."""
 
 
 class Runner:
@@ -26,9 +33,23 @@ class Runner:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run_async(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine on the loop of user code; cancelling this cancels it there."""
-        future = asyncio.run_coroutine_threadsafe(_contain(coroutine), self._user_loop())
-        return await asyncio.wrap_future(future)
+        """Run a coroutine on the loop of user code; cancelling this cancels it there.
+
+        Raises:
+            LeftBehindError: This was cancelled, and the coroutine did not end within STOP_S.
+        """
+        loop = asyncio.get_running_loop()
+        has_ended = asyncio.Event()
+        contained = _contain(coroutine, lambda: loop.call_soon_threadsafe(has_ended.set))
+        future = asyncio.run_coroutine_threadsafe(contained, self._user_loop())
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            try:
+                await asyncio.wait_for(has_ended.wait(), STOP_S)
+            except TimeoutError:
+                raise LeftBehindError from None
+            raise
 
     async def run_plain(self, call: Callable[[], Any]) -> Any:
         """Run a plain call in the pool; cancelling this leaves it behind, to end by itself."""
@@ -57,13 +78,17 @@ class Runner:
         finally:
             self._busy -= 1
 
-    def close(self) -> None:
-        """Let idle threads end and stop the loop; what still runs is left behind."""
+    async def close(self) -> None:
+        """Let idle threads end, and the loop with what it still has; wait STOP_S at most."""
         for _ in range(self._threads):
             self._calls.put(None)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = None
+        if self._loop is None:
+            return
+        loop, self._loop = self._loop, None
+        cancelling = asyncio.run_coroutine_threadsafe(_cancel_all(), loop)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.wrap_future(cancelling), STOP_S)
+        loop.call_soon_threadsafe(loop.stop)
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -78,12 +103,22 @@ class Runner:
         return self._loop
 
 
-async def _contain(coroutine: Coroutine[Any, Any, Any]) -> Any:
+async def _contain(coroutine: Coroutine[Any, Any, Any], on_end: Callable[[], object]) -> Any:
     """Keep what would end the whole loop from leaving the function that raised it."""
     try:
         return await coroutine
     except (SystemExit, KeyboardInterrupt) as error:
         raise _contained(error) from error
+    finally:
+        with contextlib.suppress(RuntimeError):  # the loop that waited has gone
+            on_end()
+
+
+async def _cancel_all() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _contained(error: BaseException) -> RuntimeError:
