@@ -17,7 +17,7 @@ from batuta.core.graph import Graph, Node
 from batuta.core.normalize import to_document
 from batuta.core.policy import SECOND_MS
 from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
-from batuta.model.execution import Lease, Task, TaskStatus, Workflow
+from batuta.model.execution import Task, TaskStatus
 from batuta.model.payload import Payload
 from batuta.runtime.view import Polled, RunView, TaskView
 
@@ -137,15 +137,13 @@ _parts: dict[str, _SnapshotParts] = {}
 
 def polled_body(polled: Polled) -> TaskBody:
     """Show a task as the worker who has just polled it gets it."""
-    return _task_body(
-        polled.workflow, polled.task, polled.input, polled.output, polled.lease, polled.graph
-    )
+    return _task_body(polled, polled, polled.output)
 
 
 def task_body(run: RunView, view: TaskView) -> TaskBody:
     """Show one task of a run; a JOIN or loop under way with what it has gathered so far."""
     output = _gathered(run, view.task) if is_gathering(view.task) else view.output
-    return _task_body(run.workflow, view.task, view.input, output, view.lease, run.graph)
+    return _task_body(run, view, output)
 
 
 def workflow_body(run: RunView) -> WorkflowBody:
@@ -202,15 +200,9 @@ def to_ms(seconds: int) -> int:
     return max(seconds, 0) * SECOND_MS
 
 
-def _task_body(
-    workflow: Workflow,
-    task: Task,
-    input_: Payload,
-    output: Payload,
-    lease: Lease | None,
-    graph: Graph,
-) -> TaskBody:
-    parts = _parts_of(graph, task)
+def _task_body(run: RunView | Polled, view: TaskView | Polled, output: Payload) -> TaskBody:
+    workflow, task, lease = run.workflow, view.task, view.lease
+    parts = _parts_of(run.graph, task)
     started_at_ms = lease.started_at_ms if lease else task.started_at_ms
     return TaskBody(
         task_id=task.task_id,
@@ -223,7 +215,7 @@ def _task_body(
         poll_count=lease.poll_count if lease else task.poll_count,
         iteration=task.iteration,
         loop_over_task=bool(task.node),
-        input_data=_raw(input_),
+        input_data=_raw(view.input),
         output_data=_raw(output),
         workflow_instance_id=workflow.workflow_id,
         workflow_type=workflow.name,
