@@ -41,10 +41,10 @@ def evaluate(draft: Draft, source: str, values: Mapping[str, Any]) -> Any:
     if script is not None:
         try:
             return script.evaluate(lambda name: values.get(name, UNDEFINED))
+        except NotSimpleError:
+            pass  # a script error by its type, but these values are the sandbox's
         except ScriptError as error:
             return Refused(str(error))
-        except NotSimpleError:
-            pass  # these values are the sandbox's
     answer = draft.answer(NeedScript(source, msgspec.json.encode(dict(values))))
     if isinstance(answer, Failure):
         return Refused(answer.message)

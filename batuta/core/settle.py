@@ -55,8 +55,6 @@ def gather(draft: Draft) -> None:
     for task in execution.live_tasks():
         if task.task_type in CONTAINER_TYPES:
             draft.checks[task.seq] = None
-    if execution.seq_last == 0:
-        start(draft)
 
 
 def start(draft: Draft) -> None:
@@ -88,7 +86,7 @@ def _follow(draft: Draft, task: Task) -> None:
         draft.checks[join] = None
     if node.loops:
         draft.checks[draft.execution.latest[draft.execution.graph.loops_of(task)[-1]]] = None
-    if node.type == "TERMINATE":
+    if node.type == "TERMINATE" and status is TaskStatus.COMPLETED:
         ending = end_of_run(draft, task)
         output = task_output(draft, task)
         finish(draft, ending.status, reason=ending.reason, output=output)

@@ -12,6 +12,7 @@ from batuta.core.scope import task_output
 from batuta.core.settle import gather
 from batuta.core.tasks import start_late
 from batuta.core.tasks.wait import is_over
+from batuta.core.timers import kinds_of
 from batuta.model.change import AddLog
 from batuta.model.command import (
     ChildEnded,
@@ -221,6 +222,8 @@ def _time_out_task(draft: Draft, task: Task, kind: TimerKind) -> None:
     """Apply a limit whose timer fired; a poll timeout of a task in hand is moot."""
     node = draft.execution.graph.node_of(task)
     policy = node.policy
+    if kind not in kinds_of(task, policy):
+        return
     if kind is TimerKind.POLL_TIMEOUT:
         if task.task_id in draft.execution.leases:
             draft.clear_timer(kind, task)

@@ -8,7 +8,7 @@ decisions, so that a case gives the same bytes each time.
 
 import hashlib
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -244,23 +244,20 @@ class World:
         check_run(run.execution, run.queued, run.timers, run.entries)
 
     def _next_due(self) -> tuple[int, Command] | None:
-        due: list[tuple[int, int, Callable[[], Command]]] = []
+        due: list[tuple[int, Command]] = []
         for run in self.runs.values():
             workflow_id = run.execution.workflow.workflow_id
             for (task_id, kind), due_at_ms in run.timers.items():
-                command = FireTimer(
+                fire = FireTimer(
                     workflow_id=workflow_id, task_id=task_id, kind=kind, due_at_ms=due_at_ms
                 )
-                due.append((due_at_ms, len(due), lambda command=command: command))
+                due.append((due_at_ms, fire))
             for lease in run.execution.leases.values():
                 expire = ExpireLease(
                     workflow_id=workflow_id, task_id=lease.task_id, poll_count=lease.poll_count
                 )
-                due.append((lease.expires_at_ms, len(due), lambda expire=expire: expire))
-        if not due:
-            return None
-        due_at_ms, _, command = min(due, key=lambda found: found[:2])
-        return due_at_ms, command()
+                due.append((lease.expires_at_ms, expire))
+        return min(due, key=lambda found: found[0], default=None)
 
 
 def expand(document: dict[str, Any]) -> dict[str, Any]:

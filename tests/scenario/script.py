@@ -283,7 +283,7 @@ class Player:
             run, task = self._task(name)
             payloads = run.execution.inputs if word == "input" else run.execution.outputs
             payload = payloads.get(task.seq)
-        return [self._named((payload or EMPTY).raw.decode())]
+        return [self._named(_text(payload or EMPTY))]
 
     def _lines(self) -> dict[str, str]:
         lines = {}

@@ -1,0 +1,267 @@
+"""Random runs: the promises of every decision hold, and every run comes to an end.
+
+``tests/scenario/promises.py`` is checked after each command: the derived indexes equal those of a
+fresh load, deciding twice gives the same and changes nothing, the journal folds to the headers.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import given, settings
+
+from batuta.core.identity import uuid7
+from batuta.model.change import PutTask
+from batuta.model.command import (
+    FireTimer,
+    PauseWorkflow,
+    ResumeWorkflow,
+    RetryWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+    TimerKind,
+    UpdateTask,
+)
+from batuta.model.error import BatutaError
+from batuta.model.execution import Task, TaskStatus, WorkflowStatus
+from batuta.model.payload import EMPTY, Payload
+from tests.scenario.driver import START_MS, Run, World
+
+DEPTH_MAX = 3
+STEPS_MAX = 400  # commands in which a run of these sizes must come to its end
+SECOND_MS = 1_000
+REPORTS = (
+    TaskStatus.COMPLETED,
+    TaskStatus.COMPLETED,
+    TaskStatus.FAILED,
+    TaskStatus.IN_PROGRESS,
+    TaskStatus.FAILED_WITH_TERMINAL_ERROR,
+    TaskStatus.CANCELED,
+)
+TASK_DEFS = (
+    {"name": "plain", "retryCount": 1, "retryDelaySeconds": 0},
+    {"name": "slow", "retryCount": 2, "retryDelaySeconds": 7, "backoffJitterMs": 900},
+    {
+        "name": "limited",
+        "retryCount": 1,
+        "retryDelaySeconds": 3,
+        "timeoutSeconds": 20,
+        "responseTimeoutSeconds": 10,
+        "pollTimeoutSeconds": 15,
+        "totalTimeoutSeconds": 60,
+        "timeoutPolicy": "RETRY",
+    },
+    {"name": "strict", "timeoutSeconds": 20, "responseTimeoutSeconds": 10},
+)
+STEP = st.tuples(st.integers(0, 12), st.integers(0, 1_000))  # what to do, and to which
+
+
+class Builder:
+    """Draws definitions: any operator, in any other, with names of its own."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw = draw
+        self.names = (f"t{number}" for number in itertools.count())
+
+    def tasks(self, depth: int, *, least: int = 1) -> list[dict[str, Any]]:
+        count = self.draw(st.integers(least, 3))
+        return [task for _ in range(count) for task in self.task(depth)]
+
+    def task(self, depth: int) -> Iterator[dict[str, Any]]:
+        kinds = ["SIMPLE", "SIMPLE", "WAIT", "SET_VARIABLE", "SUB_WORKFLOW", "TERMINATE"]
+        if depth < DEPTH_MAX:
+            kinds += ["FORK_JOIN", "FORK_JOIN", "DO_WHILE", "SWITCH", "DECISION"]
+        kind = self.draw(st.sampled_from(kinds))
+        task: dict[str, Any] = {"ref": next(self.names), "type": kind}
+        task["name"] = self.draw(st.sampled_from(["plain", "slow", "limited", "strict", "none"]))
+        if kind != "TERMINATE":
+            task["optional"] = self.draw(st.booleans())
+        task["permissive"] = self.draw(st.integers(0, 5)) == 0
+        task["startDelay"] = self.draw(st.sampled_from([0, 0, 0, 5]))
+        yield {**task, **self.parts(kind, task["ref"], depth)}
+        if kind == "FORK_JOIN":
+            yield {"ref": next(self.names), "type": "JOIN", "joinOn": self._join_on()}
+
+    def parts(self, kind: str, ref: str, depth: int) -> dict[str, Any]:
+        draw = self.draw
+        match kind:
+            case "FORK_JOIN":
+                self._branches = [
+                    self.tasks(depth + 1, least=0) for _ in range(draw(st.integers(1, 3)))
+                ]
+                branches = self._branches
+                self._last = [branch[-1]["ref"] for branch in branches if branch]
+                return {"forkTasks": branches}
+            case "DO_WHILE":
+                condition = f"$.{ref}.iteration < {draw(st.integers(0, 2))}"
+                return {"loopOver": self.tasks(depth + 1), "loopCondition": condition}
+            case "SWITCH":
+                cases = {"1": self.tasks(depth + 1, least=0), "2": self.tasks(depth + 1)}
+                return {
+                    "evaluatorType": "value-param",
+                    "expression": "k",
+                    "in": {"k": draw(st.sampled_from([1, 2, 3]))},
+                    "decisionCases": cases,
+                    "defaultCase": self.tasks(depth + 1, least=0),
+                }
+            case "DECISION":
+                cases = {"x": self.tasks(depth + 1)}
+                given_case = draw(st.sampled_from(["x", "y"]))
+                return {"caseValueParam": "k", "in": {"k": given_case}, "decisionCases": cases}
+            case "WAIT":
+                return {"in": draw(st.sampled_from([{}, {"duration": "5s"}, {"duration": "?"}]))}
+            case "SUB_WORKFLOW":
+                child = draw(st.sampled_from(["child", "child", "gone"]))
+                return {"subWorkflowParam": {"name": child}, "in": {"x": 1}}
+            case "SET_VARIABLE":
+                return {"in": {"v": "${workflow.variables.v}", "last": ref}}
+            case "TERMINATE":
+                status = draw(st.sampled_from(["COMPLETED", "FAILED", "TERMINATED", "?"]))
+                return {"in": {"terminationStatus": status}}
+        return {"in": {"v": "${workflow.variables.last}"}}
+
+    def _join_on(self) -> list[str]:
+        names = [*self._last, "typo"] if self.draw(st.integers(0, 9)) == 0 else self._last
+        return [name for name in names if self.draw(st.integers(0, 4)) > 0]
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    world = World()
+    for task_def in TASK_DEFS:
+        world.define_task(task_def)
+    limits: dict[str, Any] = draw(
+        st.sampled_from(
+            [
+                {},
+                {"timeoutSeconds": 90, "timeoutPolicy": "TIME_OUT_WF"},
+                {"failureWorkflow": "undo"},
+            ]
+        )
+    )
+    child = [{"ref": "a", "name": "plain"}, {"ref": "b", "type": "WAIT", "in": {"duration": "9s"}}]
+    world.define({"name": "child", "tasks": child})
+    world.define({"name": "undo", "tasks": [{"ref": "u", "name": "plain"}]})
+    world.define({"name": "main", "tasks": Builder(draw).tasks(0), **limits})
+    return world
+
+
+def start(world: World, name: str = "main") -> Run:
+    workflow_id = uuid7(START_MS, 1, len(world.runs))
+    world.submit(
+        StartWorkflow(workflow_id=workflow_id, name=name, definition=f"{name}@1", input=EMPTY)
+    )
+    return world.runs[workflow_id]
+
+
+def report(world: World, run: Run, task: Task, status: TaskStatus, *, callback_ms: int = 0) -> None:
+    world.submit(
+        UpdateTask(
+            workflow_id=run.execution.workflow.workflow_id,
+            task_id=task.task_id,
+            status=status,
+            output=Payload(b'{"v":1}'),
+            callback_after_ms=callback_ms,
+        )
+    )
+
+
+def step(world: World, action: int, choice: int) -> None:
+    """Do something to some run; what the run refuses changes nothing."""
+    runs = list(world.runs.values())
+    run = runs[choice % len(runs)]
+    workflow_id = run.execution.workflow.workflow_id
+    tasks = run.execution.in_order()
+    live = run.execution.live_tasks()
+    if action <= 4 and live:
+        status = REPORTS[choice % len(REPORTS)]
+        delay_ms = choice % 3 * 4 * SECOND_MS
+        report(world, run, live[choice % len(live)], status, callback_ms=delay_ms)
+    elif action == 5 and tasks:
+        report(world, run, tasks[choice % len(tasks)], REPORTS[choice % len(REPORTS)])
+    elif action == 6:
+        for name in ("plain", "slow", "limited", "strict", "none"):
+            world.poll(name)
+    elif action == 7:
+        world.advance(world.now_ms + choice % 30 * SECOND_MS)
+    elif action == 8:
+        world.submit((PauseWorkflow if choice % 2 else ResumeWorkflow)(workflow_id))
+    elif action == 9:
+        world.submit(TerminateWorkflow(workflow_id=workflow_id, reason="enough"))
+    elif action == 10:
+        world.submit(RetryWorkflow(workflow_id=workflow_id, resume_children=choice % 2 == 0))
+    elif action == 11 and tasks:
+        kinds = list(TimerKind)
+        world.submit(
+            FireTimer(
+                workflow_id=workflow_id,
+                task_id=tasks[choice % len(tasks)].task_id,
+                kind=kinds[choice % len(kinds)],
+                due_at_ms=world.now_ms,
+            )
+        )
+    elif action == 12:
+        world.are_sends_held = not world.are_sends_held
+        world.deliver()
+
+
+def finish(world: World) -> None:
+    """Let the clock run and complete whatever is open, until every run has ended."""
+    world.are_sends_held = False
+    world.deliver()
+    for _ in range(STEPS_MAX):
+        open_runs = [r for r in world.runs.values() if not r.execution.workflow.status.is_terminal]
+        if not open_runs:
+            return
+        world.advance(world.now_ms)
+        for run in open_runs:
+            if run.execution.workflow.status is WorkflowStatus.PAUSED:
+                world.submit(ResumeWorkflow(run.execution.workflow.workflow_id))
+            for task in run.execution.live_tasks():
+                if task.queue is not None or task.task_type == "WAIT":
+                    report(world, run, task, TaskStatus.COMPLETED)
+        world.advance(world.now_ms + 10 * SECOND_MS)
+    raise AssertionError("a run does not come to its end")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    world=worlds(),
+    steps=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1_000)), max_size=40),
+)
+def test_whatever_happens_the_promises_hold_and_every_run_ends(
+    world: World, steps: list[tuple[int, int]]
+) -> None:
+    start(world)
+
+    for action, choice in steps:
+        try:
+            step(world, action, choice)
+        except BatutaError:
+            world.deliver()  # refused, as an operator's request may be
+    finish(world)
+
+
+def test_a_completion_costs_the_same_in_a_run_of_a_hundred_and_of_ten_thousand() -> None:
+    costs = []
+    for count in (100, 10_000):
+        world = World()
+        branches = [[{"ref": f"t{number}"}] for number in range(count)]
+        names = [f"t{number}" for number in range(count)]
+        fork = {"ref": "f", "type": "FORK_JOIN", "forkTasks": branches}
+        world.define({"tasks": [fork, {"ref": "j", "type": "JOIN", "joinOn": names}]})
+        run = start(world)
+        task = run.execution.latest_task("t50")
+
+        changes = world.decide(
+            UpdateTask(
+                workflow_id=run.execution.workflow.workflow_id,
+                task_id=task.task_id,
+                status=TaskStatus.COMPLETED,
+            )
+        )
+
+        costs.append(len(changes))
+        assert [change.task.seq for change in changes if isinstance(change, PutTask)] == [task.seq]
+    assert costs[0] == costs[1]
