@@ -18,7 +18,7 @@ import msgspec
 
 from batuta.api.request import Text
 from batuta.api.wire import to_ms
-from batuta.core.normalize import read_workflow_def
+from batuta.core.definition.normalize import read_workflow_def
 from batuta.model.command import UpdateTask
 from batuta.model.error import Fault, InvalidError
 from batuta.model.execution import TaskStatus

@@ -34,7 +34,7 @@ from batuta.api.request import (
     text_reply,
 )
 from batuta.api.wire import polled_body
-from batuta.core.normalize import faults_text
+from batuta.core.definition.normalize import faults_text
 from batuta.model.error import ClosingError, Fault, InvalidError
 from batuta.runtime.view import Polled, StartRequest
 

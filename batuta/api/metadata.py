@@ -11,7 +11,7 @@ import msgspec
 
 from batuta.api.body import decode_whole, refuse
 from batuta.api.request import EMPTY, Reply, Request, json_reply, read_body, to_integer
-from batuta.core.normalize import faults_text, to_document
+from batuta.core.definition.normalize import faults_text, to_document
 from batuta.model.definition import WorkflowDef
 from batuta.model.error import InvalidError
 

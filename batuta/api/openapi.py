@@ -106,7 +106,7 @@ def _schema_hook(kind: type) -> dict[str, Any]:
 
 def _operation(route: Route, by_type: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "operationId": route.handler.__name__ + ("_" + route.group if route.is_hot else ""),
+        "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.path}").strip("_"),
         "summary": route.summary,
         "tags": [route.group],
         "parameters": [

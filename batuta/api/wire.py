@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
+from batuta.core.definition.normalize import to_document
 from batuta.core.graph import Graph, Node
-from batuta.core.normalize import to_document
-from batuta.core.policy import SECOND_MS
+from batuta.core.limits.policy import SECOND_MS
 from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
 from batuta.model.execution import Task, TaskStatus
 from batuta.model.payload import Payload
