@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 SWITCH_INTERVAL_S = 0.0001  # a writer thread waits this long for the interpreter at most; with
 # Python's own 5 ms a batch that takes 2 ms took 14 (STACK.md 2, bench/micro/commit_sqlite.py)
 LISTEN_BACKLOG = 2_048
+NODE_BYTES = 3  # of a node's name; two nodes of one store must differ, a restart should
 KEEP_ALIVE_S = 75  # longer than the pool time-outs of the SDKs, so that they close first
 
 _log = logging.getLogger(__name__)
@@ -81,6 +83,8 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
             cache_bytes_max=settings.cache_bytes_max,
             environment={name: os.environ[name] for name in names if name in os.environ},
             is_strict=settings.strict,
+            node=secrets.token_hex(NODE_BYTES),
+            trouble_wait_s=settings.update_wait_ms / 1_000,
         )
         engine.start_loops()
         try:
@@ -106,7 +110,7 @@ async def serve(
     from batuta.api import create_app
 
     async with open_engine(settings) as engine:
-        server = _server(create_app(engine, settings), settings)
+        server = _server(create_app(engine, settings), settings, engine.drain)
         pool = None
         if workers:
             from batuta.workers.local import LocalTransport
@@ -125,17 +129,24 @@ async def serve(
                 await pool.drain(settings.drain_ms)
 
 
-def _server(application: Callable[..., Awaitable[None]], settings: Settings) -> "uvicorn.Server":
+def _server(
+    application: Callable[..., Awaitable[None]], settings: Settings, on_exit: Callable[[], None]
+) -> "uvicorn.Server":
     import uvicorn
 
     class Server(uvicorn.Server):
         """Stops by closing the listener first, so that clients see a refused connection."""
 
+        def stop_by(self, number: int) -> None:
+            """Begin to stop; whoever waits in a long poll is answered now."""
+            self.handle_exit(number, None)
+            on_exit()
+
         @contextlib.contextmanager
         def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN202  uvicorn's own
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self.handle_exit, number, None)
+                loop.add_signal_handler(number, self.stop_by, number)
             try:
                 yield
             finally:

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from batuta.core.definition.normalize import read_task_def, read_workflow_def, to_document
+from batuta.core.definition.validate import validate_task_def, validate_workflow_def
 from batuta.core.graph import Graph, Snapshot, inner_lists
-from batuta.core.normalize import read_task_def, read_workflow_def, to_document
-from batuta.core.validate import validate_task_def, validate_workflow_def
 from batuta.model.change import Failure, PinnedDefinition
 from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
 from batuta.model.error import ConflictError, Fault, InvalidError, NotFoundError

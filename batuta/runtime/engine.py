@@ -5,6 +5,7 @@ returns is on disk.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from batuta.runtime.clock import seeds as system_seeds
 from batuta.runtime.commit.batch import DecideFunction, Share
 from batuta.runtime.commit.cache import CACHE_BYTES_MAX, Cache, build
 from batuta.runtime.commit.committer import Committer
+from batuta.runtime.commit.load import TROUBLE_WAIT_S
 from batuta.runtime.definitions import Definitions
 from batuta.runtime.fetch import Fetcher, ScriptRunner
 from batuta.runtime.lifecycle import Supervisor
@@ -54,6 +56,8 @@ PRIORITY_MAX = 99
 RECENT_MAX = 20  # runs that status shows
 DRAIN_PAUSE_S = 0.005  # between two looks whether the committer is idle
 DRAIN_S = 10.0  # how long stopping waits for what was accepted
+
+_log = logging.getLogger(__name__)
 
 Control = PauseWorkflow | ResumeWorkflow | TerminateWorkflow | RetryWorkflow
 
@@ -83,6 +87,7 @@ class Engine:
         cache_bytes_max: int = CACHE_BYTES_MAX,
         environment: Mapping[str, str] | None = None,
         is_strict: bool = False,
+        trouble_wait_s: float = TROUBLE_WAIT_S,
         deciding: DecideFunction = decide,
     ) -> None:
         self._store = store
@@ -104,6 +109,7 @@ class Engine:
             on_commit=self._on_commit,
             environment=dict(environment or {}),
             node=node,
+            trouble_wait_s=trouble_wait_s,
             deciding=deciding,
         )
         self.timers = Timers(store, self.committer, now_ms)
@@ -117,10 +123,14 @@ class Engine:
         self.supervisor.start("timers", self.timers.run)
         self.is_ready = True
 
-    async def stop(self) -> None:
-        """Refuse new work, answer waiting polls, finish what was accepted, stop the loops."""
+    def drain(self) -> None:
+        """Refuse new runs and answer waiting polls; reports are still taken."""
         self.is_draining = True
         self.committer.queues.release_all()
+
+    async def stop(self) -> None:
+        """Drain, finish what was accepted, stop the loops."""
+        self.drain()
         loop = asyncio.get_running_loop()
         until = loop.time() + DRAIN_S
         while not self.committer.is_idle and loop.time() < until:
@@ -243,7 +253,8 @@ class Engine:
         Raises:
             NotFoundError: No such run or task.
         """
-        execution = await self._committed(workflow_id)
+        # Memory may be ahead of the disk here: the store compares the lease again.
+        execution = self._cache.peek(workflow_id) or await self._committed(workflow_id)
         if execution.task(task_id) is None:
             raise NotFoundError(f"workflow {workflow_id!r} has no task {task_id!r}")
         lease = execution.leases.get(task_id)
@@ -340,7 +351,10 @@ class Engine:
     def _on_commit(self, share: Share) -> None:
         self.timers.on_commit(share)
         for listener in self.listeners:
-            listener(share)
+            try:
+                listener(share)
+            except Exception:  # noqa: BLE001  what is durable stays so, whatever a listener does
+                _log.exception("a listener failed")
 
     def _note_leases(self, polled: Sequence[Polled]) -> None:
         for found in polled:

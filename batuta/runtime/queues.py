@@ -56,11 +56,12 @@ class Waiter:
 class Queue:
     """One queue as this node knows it."""
 
-    __slots__ = ("last_polls", "may_have", "name", "waiters")
+    __slots__ = ("gone_count", "last_polls", "may_have", "name", "waiters")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.waiters: deque[Waiter] = deque()
+        self.gone_count = 0  # of the waiters, about: those whose client has gone
         self.may_have = True  # unknown until the first claim
         self.last_polls: dict[str | None, int] = {}
 
@@ -77,7 +78,19 @@ class Queue:
             waiter = self.waiters.popleft()
             if waiter.is_open():
                 return waiter
+            self.gone_count -= 1
+        self.gone_count = 0
         return None
+
+    def note_gone(self) -> None:
+        """Note that a waiter's client has gone; all such leave once they are half of them.
+
+        So a queue that never has a task does not fill up, and leaving costs O(1) on average.
+        """
+        self.gone_count += 1
+        if self.gone_count * 2 >= len(self.waiters):
+            self.waiters = deque(waiter for waiter in self.waiters if waiter.is_open())
+            self.gone_count = 0
 
 
 class Queues:
@@ -140,6 +153,8 @@ class Queues:
         except asyncio.CancelledError:
             if waiter.answer.done() and not waiter.answer.cancelled():
                 on_lost(waiter.answer.result())
+            elif not waiter.is_reserved:
+                queue.note_gone()
             raise
         finally:
             self._waiting_count -= 1
@@ -172,11 +187,16 @@ class Queues:
             self._claim(queue, waiter)
 
     def recheck(self) -> None:
-        """Ask the table for every queue that is waited for; losing all hints costs a second."""
+        """Ask the table for every queue that is waited for; losing all hints costs a second.
+
+        For the first who waits only: when there is more, the others are served then.
+        """
         for queue in self:
-            if queue.waiters:
+            waiter = queue.next_waiter()
+            if waiter is not None:
                 queue.may_have = True
-                self.serve(queue)
+                waiter.is_reserved = True
+                self._claim(queue, waiter)
 
     def is_active(self, name: str) -> bool:
         """Say whether a worker has polled the queue lately."""

@@ -18,6 +18,7 @@ from batuta.model.change import ClearTimer
 from batuta.model.command import Command, ExpireLease, FireTimer, decode_command
 from batuta.model.error import BatutaError
 from batuta.model.execution import Lease
+from batuta.runtime.clock import pause
 from batuta.runtime.commit.batch import Share
 from batuta.runtime.commit.committer import Committer
 from batuta.store.base import Store
@@ -25,6 +26,7 @@ from batuta.store.base import Store
 PASS_S = 1.0  # between two readings of the tables
 HORIZON_MS = 5_000  # how far ahead memory looks; five passes, so that none is missed
 DUE_MAX = 2_000  # rows of each kind read in one pass
+FULL_PASS_S = 0.05  # after a pass that hit DUE_MAX
 FAILURES_MAX = 5  # then a row is set aside until the next start
 BACK_OFF_MS = 1_000  # after the first failure; doubles
 
@@ -61,14 +63,18 @@ class Timers:
         """Read what is due, a pass a second and whenever a Send was stored."""
         while True:
             self._is_hinted.clear()
-            await self.read()
+            has_more = await self.read()
             self._committer.queues.recheck()
             self._committer.wake()
             beat()
-            await self._rest()
+            if has_more:
+                await pause(FULL_PASS_S)
+            else:
+                await self._rest()
 
-    async def read(self) -> None:
-        """Take what the tables have within the horizon into memory."""
+    async def read(self) -> bool:
+        """Take what the tables have within the horizon into memory; True when there is more."""
+        before = set(self._committer.stored_targets)
         due = await self._store.due(self._now_ms() + HORIZON_MS, DUE_MAX)
         for timer in due.timers:
             fire = FireTimer(
@@ -87,6 +93,8 @@ class Timers:
                 seen.add(send.workflow_id)
                 key = (send.workflow_id, str(send.send_id), "SEND")
                 self._add(key, 0, decode_command(send.document), send.send_id)
+        self._committer.stored_targets -= before - seen
+        return max(len(due.timers), len(due.leases), len(due.sends)) >= DUE_MAX
 
     def on_commit(self, share: Share) -> None:
         """Take the timers and leases of a commit that are due soon."""

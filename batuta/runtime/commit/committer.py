@@ -19,15 +19,15 @@ from typing import Any
 
 from batuta.core.decide import decide
 from batuta.core.execution import Execution
-from batuta.model.change import Needs
 from batuta.model.command import Command, StartWorkflow
-from batuta.model.error import BusyError, ConflictError, NotFoundError, StoreError
+from batuta.model.error import BusyError, ConflictError, StoreError
 from batuta.runtime.clock import pause
-from batuta.runtime.commit.batch import DecideFunction, Share, Submitted, Unit, new_execution
-from batuta.runtime.commit.cache import Cache, build
+from batuta.runtime.commit.batch import DecideFunction, Share, Submitted, Unit
+from batuta.runtime.commit.cache import Cache
 from batuta.runtime.commit.flight import ClaimWanted, Flight
 from batuta.runtime.commit.gather import Gatherer
 from batuta.runtime.commit.handout import Handout
+from batuta.runtime.commit.load import TROUBLE_PAUSE_S, TROUBLE_WAIT_S, Loader
 from batuta.runtime.fetch import Fetcher
 from batuta.runtime.queues import Queue, Queues, Waiter
 from batuta.store.base import Accepted, Batch, Store, Touch, Verdict
@@ -37,8 +37,6 @@ PIPELINE_DEPTH = 2  # batches in flight: one syncs while the next is decided
 ATTEMPTS_MAX = 8  # decisions a command may cost when other nodes keep winning
 ALONE_FROM_ATTEMPT = 2  # from here a command is committed alone: a poison one hurts nobody else
 INBOX_MAX = 20_000  # commands waiting; starts beyond it are refused at once
-OUTCOME_WAIT_S = 30.0  # how long an unknown outcome is asked for before callers are told so
-OUTCOME_PAUSE_S = 0.05  # between two questions
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +48,8 @@ class Committer:
         now_ms: Store time.
         seeds: Gives 16 random bytes for each command.
         on_commit: Told of each accepted share after the batch is durable: timers, listeners.
+        node: Differs between nodes of one store; request ids begin with it.
+        trouble_wait_s: How long commands wait for a store that answers with errors.
     """
 
     def __init__(  # noqa: PLR0913  the composition of the engine's hot path
@@ -63,6 +63,7 @@ class Committer:
         on_commit: Callable[[Share], None],
         environment: dict[str, str] | None = None,
         node: str = "n",
+        trouble_wait_s: float = TROUBLE_WAIT_S,
         deciding: DecideFunction = decide,
     ) -> None:
         self._store = store
@@ -72,6 +73,7 @@ class Committer:
         self._seeds = seeds
         self._on_commit = on_commit
         self._node = node
+        self._trouble_wait_s = trouble_wait_s
         self._inbox: deque[Submitted] = deque()
         self._claims: deque[ClaimWanted] = deque()
         self._touches: list[tuple[Touch, asyncio.Future[bool]]] = []
@@ -90,6 +92,14 @@ class Committer:
             deciding=deciding,
         )
         self._holds = self._gatherer.holds
+        self._loader = Loader(
+            store,
+            cache=cache,
+            fetcher=fetcher,
+            holds=self._holds,
+            release=self._release,
+            trouble_wait_s=trouble_wait_s,
+        )
         self._handout = Handout(
             store,
             cache=cache,
@@ -100,6 +110,15 @@ class Committer:
             spawn=self._spawn,
         )
         self.give_back = self._handout.give_back
+
+    @property
+    def stored_targets(self) -> set[str]:
+        """Runs that Sends in the table wait for; the timers' passes keep it true."""
+        return self._gatherer.stored_targets
+
+    @stored_targets.setter
+    def stored_targets(self, targets: set[str]) -> None:
+        self._gatherer.stored_targets = targets
 
     @property
     def backlog(self) -> int:
@@ -178,16 +197,23 @@ class Committer:
         self._is_awake = False
         while self._in_flight < PIPELINE_DEPTH and (self._inbox or self._claims or self._touches):
             now_ms = self._now_ms()
-            flight = self._gather(now_ms)
+            flight = Flight()
+            try:
+                self._gather(flight, now_ms)
+                batch = flight.batch(now_ms)
+            except Exception as error:  # noqa: BLE001  a bug fails its batch, not the pump
+                _log.exception("gathering a batch failed")
+                for share in flight.shares.values():
+                    self._give_up_share(share, error)
+                continue
             for unit in flight.quiet:
                 self._conclude(unit)
             if not flight.is_empty:
                 self._in_flight += 1
-                self._spawn(self._commit(flight, flight.batch(now_ms)))
+                self._spawn(self._commit(flight, batch))
 
-    def _gather(self, now_ms: int) -> Flight:
+    def _gather(self, flight: Flight, now_ms: int) -> None:
         """Decide what has arrived and is free to be decided."""
-        flight = Flight()
         for _ in range(min(len(self._inbox), BATCH_MAX)):
             is_alone = self._inbox[0].attempts >= ALONE_FROM_ATTEMPT
             if is_alone and flight.shares:
@@ -196,60 +222,15 @@ class Committer:
             if is_alone and flight.shares:
                 break
         if flight.to_load:
-            self._spawn(self._load(flight.to_load))
+            self._spawn(self._loader.load(flight.to_load))
         for work in flight.to_fetch:
-            self._spawn(self._fetch(*work))
+            self._spawn(self._loader.fetch(*work))
         while self._claims:
             wanted = self._claims.popleft()
             if wanted.waiter.is_open():
                 flight.claims.append(wanted)
         flight.touches, self._touches = self._touches, []
         flight.close(self.queues, now_ms)
-        return flight
-
-    async def _load(self, workflow_ids: list[str]) -> None:
-        """Bring runs into memory and let their commands come back."""
-        try:
-            await self._read(workflow_ids)
-        except Exception as error:  # noqa: BLE001  whoever waits must hear of it
-            for workflow_id in workflow_ids:
-                self._refuse_waiting(workflow_id, error)
-        for workflow_id in workflow_ids:
-            self._release(workflow_id)
-
-    async def _read(self, workflow_ids: list[str]) -> None:
-        definitions = self._fetcher.definitions
-        loaded = await self._store.load([(workflow_id, 0) for workflow_id in workflow_ids])
-        for workflow_id in workflow_ids:
-            found = loaded.get(workflow_id)
-            if found is not None:
-                graph = await definitions.graph(found.workflow.definition)
-                self._cache.put(build(found, graph))
-                continue
-            start = _first_start(self._holds[workflow_id].waiting)
-            if start is None:
-                missing = NotFoundError(f"no workflow {workflow_id!r}")
-                self._refuse_waiting(workflow_id, missing)
-            else:
-                graph = await definitions.graph(start.definition)
-                self._cache.put(new_execution(start, graph))
-
-    def _refuse_waiting(self, workflow_id: str, error: Exception) -> None:
-        waiting = self._holds[workflow_id].waiting
-        while waiting:
-            waiting.popleft().refuse(error)
-
-    async def _fetch(self, execution: Execution, submitted: Submitted, needs: Needs) -> None:
-        """Fetch what a command lacks and have it decided again, before those behind it."""
-        workflow_id = execution.workflow.workflow_id
-        hold = self._holds[workflow_id]
-        try:
-            await self._fetcher.fetch(needs, submitted.answers, execution)
-        except Exception as error:  # noqa: BLE001  the caller must hear of it
-            submitted.refuse(error)
-        else:
-            hold.first.append(submitted)
-        self._release(workflow_id)
 
     def _release(self, workflow_id: str) -> None:
         again = self._holds.release(workflow_id)
@@ -348,30 +329,28 @@ class Committer:
                 answer.set_exception(StoreError(f"the heartbeat was not stored: {error}"))
 
     async def _ask(self, flight: Flight) -> list[bool]:
-        """Ask until the store answers; all False when it does not for OUTCOME_WAIT_S."""
+        """Ask until the store answers; all False when it does not in time."""
+        shares = [next(share for share in unit.shares if share.entries) for unit in flight.units]
         wanted = [
             (share.execution.workflow.workflow_id, share.entries[-1].version, share.request_id)
-            for unit in flight.units
-            for share in unit.shares[:]
-            if share.entries and share is next(s for s in unit.shares if s.entries)
+            for share in shares
         ]
         loop = asyncio.get_running_loop()
-        until = loop.time() + OUTCOME_WAIT_S
+        until = loop.time() + self._trouble_wait_s
         while True:
             try:
                 return await self._store.settled(wanted)
             except Exception:  # noqa: BLE001  the store is still down
                 if loop.time() >= until:
                     return [False] * len(flight.units)
-                await pause(OUTCOME_PAUSE_S)
+                await pause(TROUBLE_PAUSE_S)
 
     def _give_up(self, unit: Unit, error: Exception) -> None:
         for share in unit.shares:
-            self._cache.drop(share.execution.workflow.workflow_id)
-            for submitted in share.commands:
-                submitted.refuse(StoreError(f"the command could not be stored: {error}"))
-            self._release(share.execution.workflow.workflow_id)
+            self._give_up_share(share, error)
 
-
-def _first_start(waiting: deque[Submitted]) -> StartWorkflow | None:
-    return next((s.command for s in waiting if isinstance(s.command, StartWorkflow)), None)
+    def _give_up_share(self, share: Share, error: Exception) -> None:
+        self._cache.drop(share.execution.workflow.workflow_id)
+        for submitted in share.commands:
+            submitted.refuse(StoreError(f"the command could not be stored: {error}"))
+        self._release(share.execution.workflow.workflow_id)

@@ -74,6 +74,7 @@ class Gatherer:
         deciding: DecideFunction = decide,
     ) -> None:
         self.holds = Holds()
+        self.stored_targets: set[str] = set()  # runs with Sends in the table: no overtaking
         self._cache = cache
         self._fetcher = fetcher
         self._queues = queues
@@ -170,6 +171,7 @@ class Gatherer:
             if target is None or found is None or isinstance(found, Needs):
                 sender.other.append(send)
                 sender.unit.has_stored_sends = True
+                self.stored_targets.add(send.command.workflow_id)
                 continue
             if target.unit is not sender.unit:
                 sender.unit.absorb(target.unit)
@@ -180,8 +182,9 @@ class Gatherer:
         workflow_id = command.workflow_id
         share = flight.shares.get(workflow_id)
         if share is not None:
-            return share if self.holds[workflow_id].count == 1 else None
-        if workflow_id in self.holds:
+            is_free = self.holds[workflow_id].count == 1
+            return share if is_free and workflow_id not in self.stored_targets else None
+        if workflow_id in self.holds or workflow_id in self.stored_targets:
             return None
         execution = self._cache.get(workflow_id)
         if execution is None and isinstance(command, StartWorkflow):
@@ -201,7 +204,7 @@ class Gatherer:
             return
         if task is None or task.queue is None or not task.status.is_terminal:
             waiter.resolve([])
-        else:
+        elif waiter.is_open():
             queue = self._queues.get(task.queue)
             queue.note_poll(waiter.worker_id, now_ms)
             flight.followers.append((queue, submitted))

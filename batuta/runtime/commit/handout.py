@@ -69,6 +69,8 @@ class Handout:
         for wanted, leases in zip(flight.claims, committed.claimed, strict=True):
             if len(leases) < wanted.waiter.count:
                 wanted.queue.may_have = False
+            else:
+                self._queues.serve(wanted.queue)
             if not leases:
                 self._queues.put_back(wanted.queue, wanted.waiter)
                 continue
@@ -99,6 +101,10 @@ class Handout:
         except StoreError:
             _log.warning("tasks claimed but not read are given back", exc_info=True)
             self._give_back_leases(leases)
+        except Exception:  # noqa: BLE001  one run that cannot be read
+            # A run that cannot be read would be claimed again at once, for ever, by every
+            # poller: its lease keeps it away from them until it ends.
+            _log.exception("tasks claimed cannot be read: %s", ids)
         if not wanted.waiter.resolve(polled):
             self.give_back(polled)
 

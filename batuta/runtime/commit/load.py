@@ -1,0 +1,101 @@
+"""Bringing into memory what deciding lacks: runs, payloads, definitions, scripts' results."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from batuta.core.execution import Execution
+from batuta.model.change import Needs
+from batuta.model.command import StartWorkflow
+from batuta.model.error import NotFoundError, StoreError
+from batuta.runtime.clock import pause
+from batuta.runtime.commit.batch import Submitted, new_execution
+from batuta.runtime.commit.cache import Cache, build
+from batuta.runtime.commit.gather import Holds
+from batuta.runtime.fetch import Fetcher
+from batuta.store.base import Store
+
+TROUBLE_WAIT_S = 30.0  # how long a store in trouble is waited for before callers are told so
+TROUBLE_PAUSE_S = 0.05  # between two tries
+
+
+class Loader:
+    """Loads beside the pump; the runs are held meanwhile, and released by ``release``."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        cache: Cache,
+        fetcher: Fetcher,
+        holds: Holds,
+        release: Callable[[str], None],
+        trouble_wait_s: float,
+    ) -> None:
+        self._store = store
+        self._cache = cache
+        self._fetcher = fetcher
+        self._holds = holds
+        self._release = release
+        self._trouble_wait_s = trouble_wait_s
+
+    async def load(self, workflow_ids: list[str]) -> None:
+        """Bring runs into memory and let their commands come back; wait for a store in trouble."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._trouble_wait_s
+        while True:
+            try:
+                await self._read(workflow_ids)
+                break
+            except StoreError as error:
+                if loop.time() >= until:
+                    self._refuse_all(workflow_ids, error)
+                    break
+                await pause(TROUBLE_PAUSE_S)
+            except Exception as error:  # noqa: BLE001  whoever waits must hear of it
+                self._refuse_all(workflow_ids, error)
+                break
+        for workflow_id in workflow_ids:
+            self._release(workflow_id)
+
+    def _refuse_all(self, workflow_ids: list[str], error: Exception) -> None:
+        for workflow_id in workflow_ids:
+            self._refuse_waiting(workflow_id, error)
+
+    async def _read(self, workflow_ids: list[str]) -> None:
+        definitions = self._fetcher.definitions
+        loaded = await self._store.load([(workflow_id, 0) for workflow_id in workflow_ids])
+        for workflow_id in workflow_ids:
+            found = loaded.get(workflow_id)
+            if found is not None:
+                graph = await definitions.graph(found.workflow.definition)
+                self._cache.put(build(found, graph))
+                continue
+            start = _first_start(self._holds[workflow_id].waiting)
+            if start is None:
+                missing = NotFoundError(f"no workflow {workflow_id!r}")
+                self._refuse_waiting(workflow_id, missing)
+            else:
+                graph = await definitions.graph(start.definition)
+                self._cache.put(new_execution(start, graph))
+
+    def _refuse_waiting(self, workflow_id: str, error: Exception) -> None:
+        waiting = self._holds[workflow_id].waiting
+        while waiting:
+            waiting.popleft().refuse(error)
+
+    async def fetch(self, execution: Execution, submitted: Submitted, needs: Needs) -> None:
+        """Fetch what a command lacks and have it decided again, before those behind it."""
+        workflow_id = execution.workflow.workflow_id
+        hold = self._holds[workflow_id]
+        try:
+            await self._fetcher.fetch(needs, submitted.answers, execution)
+        except Exception as error:  # noqa: BLE001  the caller must hear of it
+            submitted.refuse(error)
+        else:
+            hold.first.append(submitted)
+        self._release(workflow_id)
+
+
+def _first_start(waiting: deque[Submitted]) -> StartWorkflow | None:
+    return next((s.command for s in waiting if isinstance(s.command, StartWorkflow)), None)
