@@ -11,7 +11,13 @@ from typing import Any
 import msgspec
 
 from batuta.core.draft import Draft
-from batuta.core.script import UNDEFINED, NotSimpleError, Script, ScriptError, compile_script
+from batuta.core.expression.script import (
+    UNDEFINED,
+    NotSimpleError,
+    Script,
+    ScriptError,
+    compile_script,
+)
 from batuta.model.change import Failure, NeedScript
 from batuta.model.payload import Payload
 

@@ -6,7 +6,7 @@ is answered by deciding again and a bug is a seed. What is lacking is asked for 
 
 from collections.abc import Mapping, Sequence
 
-from batuta.core import control, update
+from batuta.core.commands import control, update
 from batuta.core.draft import Draft
 from batuta.core.execution import Execution
 from batuta.core.settle import gather, settle

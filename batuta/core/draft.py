@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from batuta.core.execution import Execution
 from batuta.core.graph import Node
 from batuta.core.identity import uuid7
-from batuta.core.policy import Policy
-from batuta.core.timers import kinds_of
+from batuta.core.limits.policy import Policy
+from batuta.core.limits.timers import kinds_of
 from batuta.model.change import (
     AddLog,
     Answers,

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from batuta.core.draft import Draft
+from batuta.core.expression.template import TemplateError
 from batuta.core.graph import Node
-from batuta.core.policy import retry_delay_ms
+from batuta.core.limits.policy import retry_delay_ms
 from batuta.core.scope import RunScope, loaded, task_output
 from batuta.core.tasks import begin
-from batuta.core.template import TemplateError
 from batuta.model.change import Failure, NeedDefinition
 from batuta.model.command import ChildEnded, StartWorkflow, TerminateWorkflow, TimerKind
 from batuta.model.execution import Task, TaskStatus, WorkflowStatus

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from batuta.core.policy import Policy, policy_of
-from batuta.core.template import Template
-from batuta.core.template import compile as compile_template
+from batuta.core.expression.template import Template
+from batuta.core.expression.template import compile as compile_template
+from batuta.core.limits.policy import Policy, policy_of
 from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
 from batuta.model.execution import FORMAT, Task
 from batuta.model.payload import Payload

@@ -1,10 +1,10 @@
 """Definitions of workflows and tasks, as they stand in Conductor's JSON.
 
 Field names become camelCase on the wire and in the store. Every field has a default, so that a
-definition can be read before it is judged: `core/normalize.py` reads (types), `core/validate.py`
-judges (rules). Parts that the engine stores and echoes but does not look into are plain maps.
-Times of day are Unix milliseconds, durations are seconds unless the name says otherwise: the names
-are Conductor's.
+definition can be read before it is judged: `core/definition/normalize.py` reads (types),
+`core/definition/validate.py` judges (rules). Parts that the engine stores and echoes but does not
+look into are plain maps. Times of day are Unix milliseconds, durations are seconds unless the name
+says otherwise: the names are Conductor's.
 """
 
 from enum import StrEnum

@@ -15,10 +15,10 @@ import msgspec
 
 from batuta.core.apply import apply
 from batuta.core.decide import decide
+from batuta.core.definition.normalize import read_task_def, read_workflow_def
 from batuta.core.execution import Execution
 from batuta.core.graph import Graph, Snapshot
 from batuta.core.journal import entry_document
-from batuta.core.normalize import read_task_def, read_workflow_def
 from batuta.model.change import (
     Answers,
     Change,

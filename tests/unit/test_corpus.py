@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from batuta.core.normalize import read_task_def, read_workflow_def, to_document
-from batuta.core.validate import validate_task_def, validate_workflow_def
+from batuta.core.definition.normalize import read_task_def, read_workflow_def, to_document
+from batuta.core.definition.validate import validate_task_def, validate_workflow_def
 from batuta.model.error import InvalidError
 
 # All that Conductor's own rules refuse of the recorded definitions.

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
+from batuta.core.commands.update import LOG_LINES_MAX, REASON_CHARACTERS_MAX
 from batuta.core.condition import Refused, evaluate
 from batuta.core.decide import decide
+from batuta.core.definition.normalize import read_workflow_def
 from batuta.core.draft import Draft
 from batuta.core.execution import Execution
 from batuta.core.graph import Graph, Snapshot
 from batuta.core.identity import uuid7
-from batuta.core.normalize import read_workflow_def
 from batuta.core.settle import SETTLE_STEPS_MAX
 from batuta.core.tasks.variable import VARIABLES_BYTES_MAX
-from batuta.core.update import LOG_LINES_MAX, REASON_CHARACTERS_MAX
 from batuta.model.change import (
     AddLog,
     DropSend,

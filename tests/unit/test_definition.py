@@ -7,8 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batuta.core.normalize import DEPTH_MAX, read_task_def, read_workflow_def, to_document
-from batuta.core.validate import validate_task_def, validate_workflow_def
+from batuta.core.definition.normalize import (
+    DEPTH_MAX,
+    read_task_def,
+    read_workflow_def,
+    to_document,
+)
+from batuta.core.definition.validate import validate_task_def, validate_workflow_def
 from batuta.model.definition import RetryLogic, TaskDef, WorkflowDef, WorkflowTask
 from batuta.model.error import Fault, InvalidError
 

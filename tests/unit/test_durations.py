@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batuta.core.durations import (
+from batuta.core.definition.durations import (
     DURATION_SECONDS_MAX,
     DURATION_TEXT_MAX,
     parse_duration_ms,

@@ -3,11 +3,11 @@
 import pytest
 
 from batuta.core.apply import apply
+from batuta.core.definition.normalize import read_workflow_def
 from batuta.core.draft import Draft
 from batuta.core.execution import Execution, Layer
 from batuta.core.graph import Graph, Snapshot
 from batuta.core.journal import entry_document, fold
-from batuta.core.normalize import read_workflow_def
 from batuta.model.change import (
     Enqueue,
     PutLease,

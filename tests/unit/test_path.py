@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batuta.core import template
-from batuta.core.expression import path, path_filter
-from batuta.core.template import TemplateError
+from batuta.core.expression import path, path_filter, template
+from batuta.core.expression.template import TemplateError
 from batuta.model.payload import Payload
 
 WORKFLOW = {

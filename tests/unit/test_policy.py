@@ -2,7 +2,7 @@
 
 import pytest
 
-from batuta.core.policy import DELAY_SECONDS_MAX, policy_of, retry_delay_ms
+from batuta.core.limits.policy import DELAY_SECONDS_MAX, policy_of, retry_delay_ms
 from batuta.model.definition import RetryLogic, TaskDef, TaskTimeoutPolicy, WorkflowTask
 
 SECOND_MS = 1_000

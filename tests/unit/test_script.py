@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from batuta.core.expression import javascript, javascript_parse
-from batuta.core.script import (
+from batuta.core.expression.script import (
     UNDEFINED,
     NotSimpleError,
     ScriptError,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batuta.core.expression import javascript_member
-from batuta.core.script import (
+from batuta.core.expression.script import (
     UNDEFINED,
     NotSimpleError,
     ScriptError,

@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from batuta.core import template
-from batuta.core.expression import path, reader, text
-from batuta.core.template import Template, TemplateError
+from batuta.core.expression import path, reader, template, text
+from batuta.core.expression.template import Template, TemplateError
 from batuta.model.payload import Payload
 
 WORKFLOW = {

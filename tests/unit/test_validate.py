@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from batuta.core.normalize import read_task_def, read_workflow_def
-from batuta.core.validate import validate_task_def, validate_workflow_def
+from batuta.core.definition.normalize import read_task_def, read_workflow_def
+from batuta.core.definition.validate import validate_task_def, validate_workflow_def
 from batuta.model.definition import TaskDef
 
 

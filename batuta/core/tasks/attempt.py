@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 
 from batuta.core.draft import Draft
+from batuta.core.expression.template import TemplateError
 from batuta.core.graph import Node
-from batuta.core.policy import Policy
+from batuta.core.limits.policy import Policy
 from batuta.core.scope import RunScope
-from batuta.core.template import TemplateError
 from batuta.model.command import TimerKind
 from batuta.model.definition import TaskTimeoutPolicy
 from batuta.model.execution import Task, TaskStatus

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from batuta.core.draft import Draft
+from batuta.core.expression.template import TemplateError
 from batuta.core.graph import Node
 from batuta.core.scope import RunScope, task_input
 from batuta.core.tasks.attempt import (
@@ -14,7 +15,6 @@ from batuta.core.tasks.attempt import (
     resolve_input,
     start_or_delay,
 )
-from batuta.core.template import TemplateError
 from batuta.model.change import Failure, NeedDefinition, PinnedDefinition
 from batuta.model.command import StartWorkflow
 from batuta.model.execution import Task, TaskStatus

@@ -13,9 +13,9 @@ import msgspec
 
 from batuta.core.condition import Refused, evaluate
 from batuta.core.draft import Draft
+from batuta.core.expression.template import TemplateError
 from batuta.core.scope import task_output
 from batuta.core.tasks.attempt import Attempt, create, resolve_input, set_limits
-from batuta.core.template import TemplateError
 from batuta.model.execution import Task, TaskStatus
 from batuta.model.payload import Payload
 

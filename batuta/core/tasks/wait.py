@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from batuta.core.definition.durations import parse_duration_ms, parse_until_ms
 from batuta.core.draft import Draft
-from batuta.core.durations import parse_duration_ms, parse_until_ms
 from batuta.core.scope import task_input
 from batuta.core.tasks.attempt import Attempt, create, delay_fields, start_or_delay
 from batuta.model.command import TimerKind

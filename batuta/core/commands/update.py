@@ -7,12 +7,12 @@ import msgspec
 from batuta.core.draft import Draft
 from batuta.core.ending import finish
 from batuta.core.graph import Node
-from batuta.core.policy import SECOND_MS
+from batuta.core.limits.policy import SECOND_MS
+from batuta.core.limits.timers import kinds_of
 from batuta.core.scope import task_output
 from batuta.core.settle import gather
 from batuta.core.tasks import start_late
 from batuta.core.tasks.wait import is_over
-from batuta.core.timers import kinds_of
 from batuta.model.change import AddLog
 from batuta.model.command import (
     ChildEnded,

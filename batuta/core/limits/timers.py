@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from batuta.core.policy import Policy
+from batuta.core.limits.policy import Policy
 from batuta.model.command import TimerKind
 from batuta.model.definition import TaskTimeoutPolicy
 from batuta.model.execution import Task, TaskStatus

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
+from batuta.core.definition.validate_types import Node, type_faults
 from batuta.core.expression.path import parse_path
-from batuta.core.validate_types import Node, type_faults
 from batuta.model.definition import (
     SCHEMA_VERSION,
     SubWorkflowParams,

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from batuta.core.draft import Draft
 from batuta.core.ending import finish, tell_parent
 from batuta.core.execution import CONTAINER_TYPES
-from batuta.core.policy import SECOND_MS
+from batuta.core.limits.policy import SECOND_MS
 from batuta.core.settle import gather, start
 from batuta.core.tasks import begin
 from batuta.core.tasks.attempt import set_limits

@@ -9,7 +9,12 @@ from typing import Any
 
 import msgspec
 
-from batuta.core.durations import fault_of, parse_duration_ms, parse_until_ms, parse_wait_time_ms
+from batuta.core.definition.durations import (
+    fault_of,
+    parse_duration_ms,
+    parse_until_ms,
+    parse_wait_time_ms,
+)
 from batuta.model.definition import WorkflowTask
 from batuta.model.error import Fault
 

@@ -1,0 +1,1 @@
+"""Definitions: read, judged, and the durations that stand in them."""
