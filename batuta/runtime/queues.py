@@ -56,13 +56,14 @@ class Waiter:
 class Queue:
     """One queue as this node knows it."""
 
-    __slots__ = ("gone_count", "last_polls", "may_have", "name", "waiters")
+    __slots__ = ("gone_count", "hint_count", "last_polls", "may_have", "name", "waiters")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.waiters: deque[Waiter] = deque()
         self.gone_count = 0  # of the waiters, about: those whose client has gone
         self.may_have = True  # unknown until the first claim
+        self.hint_count = 0  # a claim that was under way when one came proves nothing
         self.last_polls: dict[str | None, int] = {}
 
     def note_poll(self, worker_id: str | None, now_ms: int) -> None:
@@ -178,6 +179,7 @@ class Queues:
         """Note that the table has ready rows of a queue, and serve who waits for them."""
         queue = self.get(name)
         queue.may_have = True
+        queue.hint_count += 1
         self.serve(queue)
 
     def serve(self, queue: Queue) -> None:

@@ -15,11 +15,12 @@ from batuta.store.base import Batch, Claim, Touch
 class ClaimWanted:
     """A waiter who is to be served from the table."""
 
-    __slots__ = ("queue", "waiter")
+    __slots__ = ("hint_count", "queue", "waiter")
 
     def __init__(self, queue: Queue, waiter: Waiter) -> None:
         self.queue = queue
         self.waiter = waiter
+        self.hint_count = queue.hint_count
 
 
 class Grant:

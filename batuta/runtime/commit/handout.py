@@ -67,10 +67,11 @@ class Handout:
     def hand_out(self, flight: Flight, committed: Committed) -> None:
         """Answer the pollers that asked the table, and the heartbeats."""
         for wanted, leases in zip(flight.claims, committed.claimed, strict=True):
-            if len(leases) < wanted.waiter.count:
-                wanted.queue.may_have = False
-            else:
+            if len(leases) == wanted.waiter.count:
                 self._queues.serve(wanted.queue)
+            elif wanted.hint_count == wanted.queue.hint_count:
+                # Else it may have been read before another batch, in flight beside it, wrote.
+                wanted.queue.may_have = False
             if not leases:
                 self._queues.put_back(wanted.queue, wanted.waiter)
                 continue
