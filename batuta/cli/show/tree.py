@@ -109,22 +109,24 @@ def _node(
     )
     is_settled = bool(attempts) and attempts[-1]["status"] not in _OPEN
     children = []
-    for label, inner in _branches(definition):
-        if is_settled and not _has_begun(inner, tasks):
+    for label, inner, is_choice in _branches(definition):
+        if is_choice and is_settled and not _has_begun(inner, tasks):
             continue  # the way that was not taken
         below = _nodes(inner, tasks, now_ms, style)
         children += [_Node(text=style.paint(label, "dim"), children=below)] if label else below
     return _Node(text=text, children=children)
 
 
-def _branches(definition: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    yield from (definition.get("decisionCases") or {}).items()
+def _branches(definition: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]], bool]]:
+    """Give what hangs below a node: its label, its tasks, and whether it is one way of several."""
+    for case, branch in (definition.get("decisionCases") or {}).items():
+        yield case, branch, True
     if definition.get("defaultCase"):
-        yield "otherwise", definition["defaultCase"]
+        yield "otherwise", definition["defaultCase"], True
     for number, branch in enumerate(definition.get("forkTasks") or [], 1):
-        yield f"branch {number}", branch
+        yield f"branch {number}", branch, False
     if definition.get("loopOver"):
-        yield "", definition["loopOver"]
+        yield "", definition["loopOver"], False
 
 
 def _has_begun(definitions: list[dict[str, Any]], tasks: dict[str, list[dict[str, Any]]]) -> bool:
