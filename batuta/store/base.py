@@ -193,6 +193,13 @@ class Store(Protocol):
         """Return timers and lease expiries up to ``until_ms`` and all pending Sends."""
         ...
 
+    async def held_by(self, worker_id: str) -> list[Lease]:
+        """Return the leases that this worker holds, expired ones too, by task id.
+
+        For recovery: it may read every lease, which are as many as tasks in hands, but no task.
+        """
+        ...
+
     async def find_task(self, task_id: str) -> str | None:
         """Return the id of the run that has this task, or None."""
         ...

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from batuta.model.error import StoreError
-from batuta.model.execution import Workflow
+from batuta.model.execution import Lease, Workflow
 from batuta.model.payload import Payload
 from batuta.store.base import (
     Accepted,
@@ -42,7 +42,8 @@ class MemoryStore:
         now_ms: The wall clock, Unix ms; store time never goes back even if this one does.
         pause: Awaited with the name of the point that is reached: "load", "fetch",
             "commit.before", "commit.after" (written, not yet answered), "settled", "due",
-            "find_task", "catalog", "journal", "search". May wait, or raise what is to fail.
+            "held_by", "find_task", "catalog", "journal", "search". May wait, or raise what is
+            to fail.
         state: The data of an earlier or another store (``MemoryStore.state``): a restart, a rival.
         inline_bytes_max: Payloads over this size are loaded without their bytes.
     """
@@ -122,6 +123,15 @@ class MemoryStore:
             ],
             leases=leases[:limit],
             sends=list(self.state.sends.values())[:limit],
+        )
+
+    async def held_by(self, worker_id: str) -> list[Lease]:
+        """Return a worker's leases; see ``Store.held_by``."""
+        await self._reach("held_by")
+        leases = [held.lease for held in self.state.held.values()]
+        return sorted(
+            (lease for lease in leases if lease.worker_id == worker_id),
+            key=lambda lease: lease.task_id,
         )
 
     async def find_task(self, task_id: str) -> str | None:

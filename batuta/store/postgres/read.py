@@ -76,6 +76,9 @@ SELECT {LEASE_COLUMNS} FROM lease WHERE expires_at <= $1
 ORDER BY expires_at, lease.task_id LIMIT $2
 """  # noqa: S608 - a constant
 
+# A scan: the table has a row for each task in a worker's hands, and recovery asks once.
+_HELD_BY = f"SELECT {LEASE_COLUMNS} FROM lease WHERE worker_id = $1 ORDER BY lease.task_id"  # noqa: S608
+
 _SENDS = "SELECT id, workflow_id::text, doc FROM send ORDER BY id LIMIT $1"
 
 _RUN_OF_TASK = "SELECT workflow_id::text FROM task WHERE task_id = $1::uuid"
@@ -187,6 +190,11 @@ async def due(session: Session, until_ms: int, limit: int) -> Due:
             for row in sends
         ],
     )
+
+
+async def held_by(session: Session, worker_id: str) -> list[Lease]:
+    """Return a worker's leases; see ``Store.held_by``."""
+    return [lease(row) for row in await session.rows(_HELD_BY, text(worker_id))]
 
 
 async def find_task(session: Session, task_id: str) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from batuta.model.execution import Workflow
+from batuta.model.execution import Lease, Workflow
 from batuta.model.payload import Payload
 from batuta.store.base import (
     Batch,
@@ -80,6 +80,10 @@ class PostgresStore:
     async def due(self, until_ms: int, limit: int) -> Due:
         """Return what wants a command; see ``Store.due``."""
         return await self._link.read(partial(read.due, until_ms=until_ms, limit=limit))
+
+    async def held_by(self, worker_id: str) -> list[Lease]:
+        """Return a worker's leases; see ``Store.held_by``."""
+        return await self._link.read(partial(read.held_by, worker_id=worker_id))
 
     async def find_task(self, task_id: str) -> str | None:
         """Return the id of the run that has this task, or None."""

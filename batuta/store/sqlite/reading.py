@@ -246,6 +246,19 @@ def due(connection: apsw.Connection, until_ms: int, limit: int) -> Due:
     )
 
 
+# A scan: the table has a row for each task in a worker's hands, and recovery asks once.
+_HELD_BY = f"""
+SELECT json_group_array(json({lease_json("held")})) FROM (
+    SELECT * FROM lease WHERE worker_id = :worker_id ORDER BY task_id
+) held
+"""
+
+
+def held_by(connection: apsw.Connection, worker_id: str) -> list[Lease]:
+    """Return a worker's leases; see ``Store.held_by``."""
+    return _LEASES.decode(connection.execute(_HELD_BY, {"worker_id": worker_id}).get)
+
+
 _FIND_TASK = f"SELECT {uuid('workflow_id')} FROM task WHERE task_id = unhex(?, '-')"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import apsw
 
-from batuta.model.execution import Workflow
+from batuta.model.execution import Lease, Workflow
 from batuta.model.payload import Payload
 from batuta.store.base import (
     Batch,
@@ -112,6 +112,10 @@ class SqliteStore:
     async def due(self, until_ms: int, limit: int) -> Due:
         """Return what wants a command; see ``Store.due``."""
         return await self._reader.run(lambda connection: reading.due(connection, until_ms, limit))
+
+    async def held_by(self, worker_id: str) -> list[Lease]:
+        """Return a worker's leases; see ``Store.held_by``."""
+        return await self._reader.run(lambda connection: reading.held_by(connection, worker_id))
 
     async def find_task(self, task_id: str) -> str | None:
         """Return the id of the run that has this task, or None."""

@@ -270,6 +270,43 @@ class LeaseCases:
 
         assert await leases(store, header.workflow_id) == [given.lease]
 
+    async def test_a_worker_s_leases_are_found_by_its_id(self, store: Subject) -> None:
+        await queued(store, 3)
+        mine = [*await poll(store), *await poll(store, count=1)]
+        other = builders.claim(count=1, worker_id="w2")
+        committed = await store.commit(batch(claims=[other]))
+
+        assert await store.held_by("w1") == mine
+        assert [await store.held_by("w2")] == committed.claimed
+        assert await store.held_by("w") == await store.held_by("") == []
+
+    async def test_a_lease_without_a_worker_s_id_is_held_by_nobody_named(
+        self, store: Subject
+    ) -> None:
+        await queued(store)
+        await store.commit(batch(claims=[builders.claim(worker_id=None)]))
+
+        assert await store.held_by("") == await store.held_by("None") == []
+
+    async def test_an_expired_lease_is_still_its_worker_s_until_it_is_released(
+        self, store: Subject
+    ) -> None:
+        header, [first] = await queued(store)
+        [lease] = await poll(store)
+        await accept(store, builders.start(builders.workflow()), now_ms=lease.expires_at_ms + 1)
+
+        before = await store.held_by("w1")
+        await release(store, header.workflow_id, first.task_id, poll_count=1)
+
+        assert (before, await store.held_by("w1")) == ([lease], [])
+
+    async def test_what_was_given_back_is_held_by_nobody(self, store: Subject) -> None:
+        await queued(store)
+        [lease] = await poll(store)
+        await touch(store, lease, is_given_back=True)
+
+        assert await store.held_by("w1") == []
+
     async def test_a_retired_task_of_an_ended_run_holds_no_lease(self, store: Subject) -> None:
         header, [first] = await queued(store)
         await poll(store)
