@@ -62,6 +62,8 @@ def begin(draft: Draft, attempt: Attempt) -> None:
 def start(draft: Draft, task: Task) -> None:
     """Send the start of the child; the task is in progress until the child answers."""
     values: dict[str, Any] = task_input(draft, task).value
+    if draft.wanted:
+        return  # its input is not in memory yet; this draft is thrown away
     name, version = values["subWorkflowName"], values["subWorkflowVersion"]
     pinned = draft.answer(NeedDefinition(name, version))
     if pinned is None:
