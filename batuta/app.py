@@ -134,6 +134,8 @@ def _server(
 ) -> "uvicorn.Server":
     import uvicorn
 
+    from batuta.api.protocol import OneWriteProtocol
+
     class Server(uvicorn.Server):
         """Stops by closing the listener first, so that clients see a refused connection."""
 
@@ -158,7 +160,7 @@ def _server(
         host=settings.host,
         port=settings.port,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http="httptools",
+        http=OneWriteProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
-from batuta.api import hot, metadata, openapi, page, task, workflow
+from batuta.api import hot, openapi
 from batuta.api.body import StartBody, TaskResultBody
 from batuta.api.request import Parameter, Reply, Request, Route
+from batuta.api.resource import metadata, page, task, workflow
 from batuta.api.wire import StatusBody, TaskBody, WorkflowBody
 from batuta.model.definition import TaskDef, WorkflowDef
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -31,8 +32,9 @@ class NoScripts:
         raise AssertionError(f"nobody asked for {source!r} with {argument!r}")
 
 
-@pytest.fixture
-async def engine() -> AsyncIterator[Engine]:
+@asynccontextmanager
+async def open_engine() -> AsyncIterator[Engine]:
+    """Give a live engine on an empty memory store; stop it at the end."""
     store = MemoryStore(wall_ms)
     seeds = itertools.count()
     engine = Engine(
@@ -47,6 +49,12 @@ async def engine() -> AsyncIterator[Engine]:
     yield engine
     await engine.stop()
     await store.close()
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[Engine]:
+    async with open_engine() as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from batuta.api.openapi import describe
-from batuta.api.page import CONTENT_POLICY
 from batuta.api.request import Route
+from batuta.api.resource.page import CONTENT_POLICY
 from batuta.api.routes import ROUTES
 from batuta.runtime.engine import Engine
 from tests.api.client import Answer, Client

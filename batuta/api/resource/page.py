@@ -1,6 +1,6 @@
 """Health, the server at a glance, and the two pages that people look at.
 
-The pages are plain files beside this one: no build step, nothing from elsewhere. Their policy
+The pages are plain files in `assets`: no build step, nothing from elsewhere. Their policy
 lets them run only their own script and ask only this server, and they write what they are
 given as text, so that nothing in a payload can become code.
 """
@@ -33,7 +33,7 @@ _HEADERS = (
 # All of them are read when the server starts: no request names a path of the file system.
 _FILES = {
     path.name: Reply(200, path.read_bytes(), _MEDIA[path.suffix], _HEADERS)
-    for path in sorted((Path(__file__).parent / "assets").iterdir())
+    for path in sorted((Path(__file__).parents[1] / "assets").iterdir())
     if path.suffix in _MEDIA
 }
 
