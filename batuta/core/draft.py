@@ -270,14 +270,13 @@ class Draft:
         Args:
             expired_at_ms: The reason is that its lease has run out, by this time.
         """
-        for kind in kinds_of(task, self.execution.graph.node_of(task).policy):
-            self.clear_timer(kind, task)
-        known = self._take_back(task, expired_at_ms)
-        return self.put(
-            task,
-            output=output,
-            **{**known, **changed, "status": status, "ended_at_ms": self.now_ms},
-        )
+        policy = self.execution.graph.node_of(task).policy
+        if task.due_at_ms or policy.has_timers:
+            for kind in kinds_of(task, policy):
+                self.clear_timer(kind, task)
+        if known := self._take_back(task, expired_at_ms):
+            changed = {**known, **changed}
+        return self.put(task, output=output, status=status, ended_at_ms=self.now_ms, **changed)
 
     def result(self) -> list[Change] | Needs:
         """Return the merged changes, or what is lacking."""

@@ -22,7 +22,6 @@ RUN_BYTES = 2_500  # a run without tasks in memory, measured with tracemalloc
 TASK_BYTES = 1_100  # a task's header and its index entries, likewise; payloads come on top
 
 _GONE: Any = object()
-_UNKNOWN: Any = object()
 
 # Types that wait for other tasks of the same run: alone they can never move it.
 CONTAINER_TYPES = frozenset({"JOIN", "DO_WHILE"})
@@ -39,17 +38,20 @@ class Layer(Generic[K, V]):
 
     def get(self, key: K, default: Any = None) -> Any:
         """Return the value here, else below, else ``default``."""
-        value = self._own.get(key, _UNKNOWN)
-        if value is _UNKNOWN:
-            return self._base.get(key, default)
-        return default if value is _GONE else value
+        own = self._own
+        if key in own:
+            value = own[key]
+            return default if value is _GONE else value
+        return self._base.get(key, default)
 
     def __getitem__(self, key: K) -> V:
-        value = self.get(key, _GONE)
+        own = self._own
+        if key not in own:
+            return self._base[key]
+        value = own[key]
         if value is _GONE:
             raise KeyError(key)
-        found: V = value
-        return found
+        return value
 
     def __setitem__(self, key: K, value: V) -> None:
         self._own[key] = value
@@ -192,27 +194,41 @@ class Execution:
             self._keep(self.inputs, seq, input)
         if output is not None:
             self._keep(self.outputs, seq, output)
-        was_open = before is not None and not before.status.is_terminal
         is_open = not task.status.is_terminal
-        name = task.reference_name
         if before is None:
-            was_settled = self._is_settled(name)
-            self.by_id[task.task_id] = seq
-            self.latest[name] = seq
-            self.latest_of_node[task.node or name] = seq
-            self.size_bytes += TASK_BYTES
-            self.seq_last = max(self.seq_last, seq)
-        else:
-            was_settled = not was_open
-        if is_open is not was_open:
-            self._count(task, is_open=is_open)
-            if task.join_on:
-                self._watch(task, is_open=is_open)
-        if not (is_open or task.is_executed or task.is_retried):
-            self.unexecuted[seq] = True
-        elif not was_open and before is not None:
+            self._insert(task, is_open=is_open)
+            return
+        if not is_open:
+            if not (task.is_executed or task.is_retried):
+                self.unexecuted[seq] = True
+            elif before.status.is_terminal:
+                self.unexecuted.pop(seq, None)
+        if before.status.is_terminal is not is_open:
+            return  # open as before, or ended as before: no index tells them apart
+        if is_open:
             self.unexecuted.pop(seq, None)
-        if was_settled is is_open and self.latest.get(name) == seq:
+        self._count(task, is_open=is_open)
+        if task.join_on:
+            self._watch(task, is_open=is_open)
+        if self.latest.get(task.reference_name) == seq:
+            self._settle(task.reference_name, is_settled=not is_open)
+
+    def _insert(self, task: Task, *, is_open: bool) -> None:
+        """Bring the indexes up to date for a task that is new here; it is in ``tasks``."""
+        seq, name = task.seq, task.reference_name
+        was_settled = self._is_settled(name)
+        self.by_id[task.task_id] = seq
+        self.latest[name] = seq
+        self.latest_of_node[task.node or name] = seq
+        self.size_bytes += TASK_BYTES
+        self.seq_last = max(self.seq_last, seq)
+        if is_open:
+            self._count(task, is_open=True)
+            if task.join_on:
+                self._watch(task, is_open=True)
+        elif not (task.is_executed or task.is_retried):
+            self.unexecuted[seq] = True
+        if was_settled is is_open:
             self._settle(name, is_settled=not is_open)
 
     def retire(self, seq: int) -> None:

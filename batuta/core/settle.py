@@ -37,7 +37,7 @@ def settle(draft: Draft) -> None:
                 return
             draft.steps += 1
             _follow(draft, draft.execution.tasks[draft.agenda.popleft()])
-        elif not (_check_containers(draft) or _close(draft)):
+        elif not ((draft.checks and _check_containers(draft)) or _close(draft)):
             return
 
 

@@ -169,7 +169,7 @@ def _give_back(draft: Draft, task: Task, callback_after_ms: int) -> None:
         draft.clear_timer(TimerKind.ENQUEUE, task)
     due_at_ms = draft.now_ms + callback_after_ms if callback_after_ms > 0 else 0
     task = draft.put(task, callback_after_ms=callback_after_ms, due_at_ms=due_at_ms)
-    if policy.timeout_policy is not TaskTimeoutPolicy.ALERT_ONLY:
+    if policy.has_timers:
         if policy.timeout_ms and task.poll_count:
             limit_at_ms = task.started_at_ms + policy.timeout_ms
             draft.set_timer(TimerKind.TASK_TIMEOUT, limit_at_ms, task)

@@ -26,6 +26,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     start_delay_ms: int
     is_optional: bool
     is_permissive: bool
+    has_timers: bool  # one of its limits is kept by a timer; most policies have none
 
     @property
     def lease_limit_ms(self) -> int:
@@ -45,6 +46,9 @@ def policy_of(task: WorkflowTask, task_def: TaskDef | None, *, is_worker: bool) 
     timeout_seconds = _first(task.timeout_seconds, found.timeout_seconds)
     response_seconds = _first(task.response_timeout_seconds, found.response_timeout_seconds)
     delay_seconds = _first(task.retry_delay_seconds, found.retry_delay_seconds)
+    is_enforced = found.timeout_policy is not TaskTimeoutPolicy.ALERT_ONLY
+    total_seconds = found.total_timeout_seconds
+    poll_seconds = found.poll_timeout_seconds or 0
     return Policy(
         retry_count=_first(task.retry_count, retry_count),
         retry_logic=task.retry_logic or found.retry_logic,
@@ -55,11 +59,12 @@ def policy_of(task: WorkflowTask, task_def: TaskDef | None, *, is_worker: bool) 
         response_timeout_ms=response_seconds * SECOND_MS,
         timeout_ms=timeout_seconds * SECOND_MS,
         timeout_policy=found.timeout_policy,
-        poll_timeout_ms=(found.poll_timeout_seconds or 0) * SECOND_MS,
-        total_timeout_ms=found.total_timeout_seconds * SECOND_MS,
+        poll_timeout_ms=poll_seconds * SECOND_MS,
+        total_timeout_ms=total_seconds * SECOND_MS,
         start_delay_ms=task.start_delay * SECOND_MS,
         is_optional=task.optional,
         is_permissive=task.permissive,
+        has_timers=is_enforced and max(timeout_seconds, poll_seconds, total_seconds) > 0,
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from batuta.core.limits.policy import Policy
 from batuta.model.command import TimerKind
-from batuta.model.definition import TaskTimeoutPolicy
 from batuta.model.execution import Task, TaskStatus
 
 
@@ -17,7 +16,7 @@ def kinds_of(task: Task, policy: Policy) -> Iterator[TimerKind]:
     if task.due_at_ms:
         is_delayed = task.status is TaskStatus.SCHEDULED
         yield TimerKind.ENQUEUE if is_delayed else TimerKind.WAIT
-    if policy.timeout_policy is TaskTimeoutPolicy.ALERT_ONLY:
+    if not policy.has_timers:
         return
     if policy.poll_timeout_ms and task.queue is not None:
         yield TimerKind.POLL_TIMEOUT

@@ -10,7 +10,6 @@ from batuta.core.graph import Node
 from batuta.core.limits.policy import Policy
 from batuta.core.scope import RunScope
 from batuta.model.command import TimerKind
-from batuta.model.definition import TaskTimeoutPolicy
 from batuta.model.execution import Task, TaskStatus
 from batuta.model.payload import Payload
 
@@ -115,7 +114,7 @@ def set_limits(draft: Draft, task: Task, policy: Policy, *, delay_ms: int = 0) -
 
     Source: semantics.md d.3, d.4.
     """
-    if policy.timeout_policy is TaskTimeoutPolicy.ALERT_ONLY:
+    if not policy.has_timers:
         return
     if policy.poll_timeout_ms and task.queue is not None:
         due_at_ms = draft.now_ms + delay_ms + policy.poll_timeout_ms
