@@ -35,17 +35,17 @@ from batuta.runtime.commit.load import TROUBLE_WAIT_S
 from batuta.runtime.definitions import Definitions
 from batuta.runtime.fetch import Fetcher, ScriptRunner
 from batuta.runtime.lifecycle import Supervisor
-from batuta.runtime.queues import Waiter
+from batuta.runtime.queues import LOCAL_WORKER, Waiter
 from batuta.runtime.timers import Timers
 from batuta.runtime.view import (
     PollData,
     Polled,
-    QueueState,
     RunView,
     StartRequest,
     Status,
     TaskView,
     Updated,
+    queue_states,
     run_view,
     task_view,
     updated,
@@ -118,6 +118,19 @@ class Engine:
         self.is_ready = False
         self.is_draining = False
 
+    async def take_back_local_leases(self) -> int:
+        """Make ready again what in-process workers of a dead process held; return how many.
+
+        The tasks keep their ids, poll counts and places. Only before this engine is live, and on
+        a store that it has for itself (SQLite: the lock file proves that the process is gone). On
+        a shared store (PostgreSQL) the in-process workers of other nodes are alive, and a lease
+        has to end by itself. One that cannot be given back ends by itself too.
+        """
+        assert not self.is_ready, "leases are taken back before workers of this process have any"
+        leases = await self._store.held_by(LOCAL_WORKER)
+        answers = self.committer.give_back_leases(leases)
+        return (await asyncio.gather(*answers, return_exceptions=True)).count(True)
+
     def start_loops(self) -> None:
         """Begin to fire what is due. Everything else works on demand."""
         self.supervisor.start("timers", self.timers.run)
@@ -126,6 +139,7 @@ class Engine:
     def drain(self) -> None:
         """Refuse new runs and answer waiting polls; reports are still taken."""
         self.is_draining = True
+        self.timers.stop()
         self.committer.queues.release_all()
 
     async def stop(self) -> None:
@@ -240,12 +254,9 @@ class Engine:
         Raises:
             NotFoundError: No such run, or no open task of that name.
         """
-        execution = await self.committer.submit(command, actor=actor)
-        task = execution.latest_task(command.reference_name)
-        if task is None:
-            seq = execution.latest_of_node[command.reference_name]
-            task = execution.tasks[seq]
-        return updated(execution, task.task_id)
+        submitted = self.committer.enter(command, actor=actor)
+        assert submitted.answer is not None, "a submitted command has an answer"
+        return updated(await submitted.answer, submitted.task_id)
 
     async def extend_lease(self, workflow_id: str, task_id: str) -> None:
         """Renew a worker's lease; one that has gone meanwhile stays gone, without an error.
@@ -315,29 +326,16 @@ class Engine:
 
     async def status(self) -> Status:
         """Return the node at a glance."""
-        depths = {depth.queue: depth for depth in await self._store.queues()}
         polls = {
             queue.name: max(queue.last_polls.values(), default=0) for queue in self.committer.queues
         }
-        queues = []
-        for name in sorted({*depths, *(n for n, at_ms in polls.items() if at_ms)}):
-            depth = depths.get(name)
-            queues.append(
-                QueueState(
-                    queue=name,
-                    ready=depth.ready if depth else 0,
-                    leased=depth.leased if depth else 0,
-                    oldest_at_ms=depth.oldest_at_ms if depth else 0,
-                    last_poll_at_ms=polls.get(name, 0),
-                )
-            )
         return Status(
             version=self._version,
             store=self._store.name,
             node=self._node,
             started_at_ms=self._started_at_ms,
             counts=await self._store.counts(),
-            queues=queues,
+            queues=queue_states(await self._store.queues(), polls),
             recent=await self._store.recent(limit=RECENT_MAX),
             loops=self.supervisor.report(),
         )

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from batuta.core.draft import Draft
+from batuta.core.execution import Execution
 from batuta.core.ending import finish
 from batuta.core.graph import Node
 from batuta.core.limits.policy import SECOND_MS
@@ -62,6 +63,14 @@ def update_task(draft: Draft, command: UpdateTask) -> None:
         _give_back(draft, task, command.callback_after_ms)
 
 
+def open_task(execution: Execution, name: str) -> Task | None:
+    """Return the task that a reference name stands for in a report, None when none is open."""
+    exact = execution.latest_task(name)
+    if exact is not None and not exact.status.is_terminal:
+        return exact
+    return next((task for task in execution.live_tasks() if task.node_name == name), None)
+
+
 def update_reference(draft: Draft, command: UpdateReference) -> None:
     """Report on the open task of a reference name, bare or with its loop suffix; merge output.
 
@@ -69,10 +78,7 @@ def update_reference(draft: Draft, command: UpdateReference) -> None:
     whose name without the loop suffix matches.
     """
     name = command.reference_name
-    exact = draft.execution.latest_task(name)
-    task = exact if exact is not None and not exact.status.is_terminal else None
-    if task is None:
-        task = next((t for t in draft.execution.live_tasks() if t.node_name == name), None)
+    task = open_task(draft.execution, name)
     if task is None:
         raise NotFoundError(
             f"workflow {command.workflow_id!r} has no open task {name!r}; it has ended or has "

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from batuta.core.apply import apply
+from batuta.core.commands.update import open_task
 from batuta.core.decide import decide
 from batuta.core.execution import Execution
 from batuta.core.graph import Graph
@@ -27,7 +28,7 @@ from batuta.model.change import (
     Send,
     SetTimer,
 )
-from batuta.model.command import Command, StartWorkflow
+from batuta.model.command import Command, StartWorkflow, UpdateReference
 from batuta.model.execution import Workflow
 from batuta.runtime.queues import Waiter
 from batuta.store.base import Decision, Entry, RunChanges
@@ -53,6 +54,7 @@ class Submitted:
         "request_id",
         "seed",
         "send_id",
+        "task_id",
     )
 
     def __init__(
@@ -76,6 +78,7 @@ class Submitted:
         self.needs_rounds = 0
         self.error: Exception | None = None
         self.poll_worker: Waiter | None = None
+        self.task_id = ""  # of an UpdateReference, once decided: the task that it meant
 
     def resolve(self, execution: Execution) -> None:
         """Tell the caller what became of the command."""
@@ -235,6 +238,9 @@ def decide_on(
         BatutaError: The run's state refuses the command.
     """
     command = submitted.command
+    if isinstance(command, UpdateReference):
+        meant = open_task(share.execution, command.reference_name)
+        submitted.task_id = meant.task_id if meant else ""
     changes = deciding(
         share.execution,
         command,
