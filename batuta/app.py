@@ -86,6 +86,13 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
             node=secrets.token_hex(NODE_BYTES),
             trouble_wait_s=settings.update_wait_ms / 1_000,
         )
+        if not is_postgres(settings.db):
+            taken_back_count = await engine.take_back_local_leases()
+            if taken_back_count:
+                _log.info(
+                    "%d tasks that the last server's own workers held are ready again",
+                    taken_back_count,
+                )
         engine.start_loops()
         try:
             yield engine

@@ -36,6 +36,7 @@ from batuta.api.request import (
 from batuta.api.wire import polled_body
 from batuta.core.definition.normalize import faults_text
 from batuta.model.error import ClosingError, Fault, InvalidError
+from batuta.runtime.queues import LOCAL_WORKER
 from batuta.runtime.view import Polled, StartRequest
 
 POLL_WAIT_MS = 100  # Conductor's, of a single poll, and of a batch poll that names none
@@ -89,6 +90,7 @@ async def update_and_poll(request: Request) -> Reply:
     if request.engine.is_draining:
         await request.engine.update(command)
         return NO_CONTENT
+    _check_worker_id("workerId", command.worker_id)
     polled = await request.engine.update_and_poll(command)
     if polled is None:
         return NO_CONTENT
@@ -133,6 +135,12 @@ def _check_open(request: Request) -> None:
         raise ClosingError("the server is shutting down and starts nothing new; try another")
 
 
+def _check_worker_id(parameter: str, worker_id: str | None) -> None:
+    """Refuse the name whose leases a restarted server takes back, as those of a dead process."""
+    if worker_id == LOCAL_WORKER:
+        raise refuse(parameter, "this id is that of the workers inside the server", worker_id)
+
+
 async def _take(request: Request, *, count: int, wait_ms: int) -> list[Polled]:
     """Poll without waiting, and wait, watching the connection, only if nothing was there."""
     engine = request.engine
@@ -143,6 +151,7 @@ async def _take(request: Request, *, count: int, wait_ms: int) -> list[Polled]:
         raise ClientGoneError("the client hung up before it was heard")
     task_type = request.values[0]
     domain, worker_id = request.text("domain"), request.text("workerid")
+    _check_worker_id("workerid", worker_id)
     polled = await engine.poll(
         task_type, domain=domain, worker_id=worker_id, count=count, wait_ms=0
     )

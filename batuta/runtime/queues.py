@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterator
 from batuta.runtime.view import PollData, Polled
 
 DOMAIN_ACTIVE_MS = 10_000  # a domain is active when polled this recently (gotchas.md 51)
+# The worker id of every worker inside a server's process, and of no other: the API refuses it, so
+# that a lease in this name is known to have died with its process (Engine.take_back_local_leases).
+LOCAL_WORKER = "in-process"
 WORKERS_MAX = 1_000  # worker ids remembered a queue, for poll data
 WAITERS_MAX = 20_000  # long polls a node holds at once; further ones are answered empty at once
 

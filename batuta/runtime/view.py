@@ -1,5 +1,6 @@
 """What the engine shows: records with their payloads and leases, ready for api and workers."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from batuta.core.graph import Graph
 from batuta.model.definition import WorkflowDef
 from batuta.model.execution import Lease, Task, Workflow
 from batuta.model.payload import EMPTY, Payload
+from batuta.store.base import QueueDepth
 
 
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +98,23 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     queues: list[QueueState]
     recent: list[Workflow]
     loops: dict[str, dict[str, Any]]
+
+
+def queue_states(depths: Sequence[QueueDepth], last_polls: Mapping[str, int]) -> list[QueueState]:
+    """Return the queues that have tasks or were polled (``last_polls``: Unix ms), by name."""
+    found = {depth.queue: depth for depth in depths}
+    polled = {name for name, at_ms in last_polls.items() if at_ms}
+    return [
+        QueueState(
+            queue=name,
+            ready=depth.ready,
+            leased=depth.leased,
+            oldest_at_ms=depth.oldest_at_ms,
+            last_poll_at_ms=last_polls.get(name, 0),
+        )
+        for name in sorted({*found, *polled})
+        for depth in [found.get(name) or QueueDepth(queue=name, ready=0, leased=0)]
+    ]
 
 
 def updated(execution: Execution, task_id: str) -> Updated:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from batuta.model.command import UpdateTask
 from batuta.model.error import BatutaError, ClosingError, ConflictError, NotFoundError
 from batuta.model.payload import EMPTY, Payload
+from batuta.runtime.queues import LOCAL_WORKER
 from batuta.workers.backoff import Backoff
 from batuta.workers.function import Job, TaskFunction
 from batuta.workers.outcome import EMPTY_OUTPUT, Outcome, refused
@@ -22,11 +23,10 @@ TAKE_WAIT_MS = 10_000
 
 
 class LocalTransport:
-    """A worker that lives with its engine."""
+    """A worker that lives with its engine; all of one node share the id LOCAL_WORKER."""
 
-    def __init__(self, engine: "Engine", worker_id: str = "in-process") -> None:
+    def __init__(self, engine: "Engine") -> None:
         self._engine = engine
-        self._worker_id = worker_id
 
     async def take(self, function: TaskFunction) -> Job | None:
         """Wait in the queue's line for one task."""
@@ -35,7 +35,7 @@ class LocalTransport:
             polled = await self._engine.poll(
                 function.task_type,
                 domain=function.domain,
-                worker_id=self._worker_id,
+                worker_id=LOCAL_WORKER,
                 count=1,
                 wait_ms=TAKE_WAIT_MS,
             )
@@ -56,9 +56,9 @@ class LocalTransport:
             command = self._command(job, outcome)
             try:
                 if not is_taking:
-                    await self._engine.update(command, actor=self._worker_id)
+                    await self._engine.update(command, actor=LOCAL_WORKER)
                     return None
-                polled = await self._engine.update_and_poll(command, actor=self._worker_id)
+                polled = await self._engine.update_and_poll(command, actor=LOCAL_WORKER)
             except (NotFoundError, ConflictError) as error:
                 log.warning("the report on task %s is moot: %s", job.task_id, error.message)
                 return None
@@ -99,7 +99,7 @@ class LocalTransport:
             output=Payload(outcome.output) if outcome.output != EMPTY_OUTPUT else EMPTY,
             reason=outcome.reason,
             callback_after_ms=outcome.callback_after_ms,
-            worker_id=self._worker_id,
+            worker_id=LOCAL_WORKER,
             logs=outcome.logs,
         )
 

@@ -110,6 +110,7 @@ class Committer:
             spawn=self._spawn,
         )
         self.give_back = self._handout.give_back
+        self.give_back_leases = self._handout.give_back_leases
 
     @property
     def stored_targets(self) -> set[str]:

@@ -101,7 +101,7 @@ class Handout:
                     polled.append(view)
         except StoreError:
             _log.warning("tasks claimed but not read are given back", exc_info=True)
-            self._give_back_leases(leases)
+            self.give_back_leases(leases)
         except Exception:  # noqa: BLE001  one run that cannot be read
             # A run that cannot be read would be claimed again at once, for ever, by every
             # poller: its lease keeps it away from them until it ends.
@@ -132,12 +132,17 @@ class Handout:
 
     def give_back(self, polled: Sequence[Polled]) -> None:
         """Return tasks whose answer found nobody; they are ready again in their old place."""
-        self._give_back_leases([found.lease for found in polled])
+        self.give_back_leases([found.lease for found in polled])
 
-    def _give_back_leases(self, leases: Sequence[Lease]) -> None:
+    def give_back_leases(self, leases: Sequence[Lease]) -> "list[asyncio.Future[bool]]":
+        """Return leased tasks nobody works on; each answer is False for a lease that had gone."""
+        answers = []
         for lease in leases:
             touch = Touch(task_id=lease.task_id, poll_count=lease.poll_count, is_given_back=True)
-            self._touch(touch).add_done_callback(partial(self._given_back, lease))
+            answer = self._touch(touch)
+            answer.add_done_callback(partial(self._given_back, lease))
+            answers.append(answer)
+        return answers
 
     def _given_back(self, lease: Lease, answer: "asyncio.Future[bool]") -> None:
         if not answer.cancelled() and answer.exception() is not None:
