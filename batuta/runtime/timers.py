@@ -57,6 +57,7 @@ class Timers:
         self._wake_handle: asyncio.TimerHandle | None = None
         self._is_hinted = asyncio.Event()
         self._in_work: set[asyncio.Task[None]] = set()
+        self._is_stopped = False
         self.set_aside: dict[_Key, str] = {}
 
     async def run(self, beat: Callable[[], None]) -> None:
@@ -71,6 +72,13 @@ class Timers:
                 await pause(FULL_PASS_S)
             else:
                 await self._rest()
+
+    def stop(self) -> None:
+        """Fire nothing any more; the next node finds what is due."""
+        self._is_stopped = True
+        if self._wake_handle is not None:
+            self._wake_handle.cancel()
+            self._wake_handle = None
 
     async def read(self) -> bool:
         """Take what the tables have within the horizon into memory; True when there is more."""
@@ -153,12 +161,14 @@ class Timers:
         if self._wake_handle is not None:
             self._wake_handle.cancel()
             self._wake_handle = None
-        if self._heap:
+        if self._heap and not self._is_stopped:
             delay_ms = max(self._heap[0].due_at_ms - self._now_ms(), 0)
             loop = asyncio.get_running_loop()
             self._wake_handle = loop.call_later(delay_ms / 1_000, self._ring)
 
     def _ring(self) -> None:
+        if self._is_stopped:
+            return
         now_ms = self._now_ms()
         while self._heap and self._heap[0].due_at_ms <= now_ms:
             entry = heapq.heappop(self._heap)
