@@ -5,7 +5,9 @@ with the task definitions it uses, as they were when the run was started; later 
 do not touch the run (gotchas.md 15).
 """
 
+import re
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -43,6 +45,18 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     task_defs: dict[str, TaskDef] = {}
 
 
+class Published(Enum):
+    """How much of a DO_WHILE's output its own tasks read while it runs.
+
+    STATE: the pass it is in (and its item); PASSES: what earlier passes gave, which costs the
+    more the more there are.
+    """
+
+    NOTHING = 0
+    STATE = 1
+    PASSES = 2
+
+
 class Node:
     """One node of a definition and its place in the graph.
 
@@ -57,9 +71,11 @@ class Node:
         "constant_input",
         "default_template",
         "input_template",
+        "items_template",
         "loops",
         "owner",
         "policy",
+        "published",
         "reference_name",
         "task",
         "task_def",
@@ -93,6 +109,10 @@ class Node:
         if self.input_template.is_constant and not defaults:
             self.constant_input = Payload.of(self.input_template.constant)
         self.child_template = compile_template(_child_parameters(task))
+        items = task.items or task.input_parameters.get("_items")
+        is_listed = task.type == "DO_WHILE" and items is not None
+        self.items_template = compile_template(items) if is_listed else None
+        self.published = Published.STATE if is_listed else Published.NOTHING
 
     @property
     def is_worker(self) -> bool:
@@ -106,8 +126,23 @@ class Node:
 
     @property
     def definition_name(self) -> str:
-        """The wire's taskDefName. Source: semantics.md a.6."""
-        return self.type if self.type in NAMED_BY_TYPE else self.task.name
+        """The wire's taskDefName; that of a fork is FORK. Source: semantics.md a.6."""
+        if self.type not in NAMED_BY_TYPE:
+            return self.task.name
+        return "FORK" if self.type == "FORK_JOIN" else self.type
+
+
+def _reading(member: Node, loop: Node) -> Published:
+    """Return what a task inside a loop reads of the loop's output."""
+    found = Published.NOTHING
+    name = re.escape(loop.reference_name)
+    for template in (member.input_template, member.child_template):
+        for text in template.references:
+            if re.match(rf"\s*{name}\.output\.(iteration|loopIndex|loopItem)\b", text):
+                found = Published.STATE if found is Published.NOTHING else found
+            elif re.match(rf"\s*{name}(\.output\b|\[|\s*$)", text):
+                return Published.PASSES
+    return found
 
 
 def _child_parameters(task: WorkflowTask) -> dict[str, Any]:
@@ -141,6 +176,15 @@ class Graph:
         self.first = tasks[0].task_reference_name if tasks else None
         self.output_template = compile_template(snapshot.workflow.output_parameters)
         self._index(tasks, None)
+        for node in self.nodes.values():
+            if node.type == "DO_WHILE":
+                node.published = max(
+                    (
+                        node.published,
+                        *(_reading(n, node) for n in self.members_of(node.reference_name)),
+                    ),
+                    key=lambda published: published.value,
+                )
         self.permissive = [
             node
             for node in self.nodes.values()
