@@ -6,7 +6,7 @@ pipe, waits for the value until the deadline, and kills a child that is late. Th
 (``child``) gives up its rights before the first script (``confine``).
 
 This file holds what both ends must agree on. The child imports it, so it imports next to
-nothing. See docs/design/003-scripts.md.
+nothing. See docs/design/005-scripts.md.
 """
 
 import struct

@@ -22,7 +22,7 @@ NOBODY = 65534  # user and group without rights, on all Linux distributions
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 1, 38, 22
 _PR_GET_NO_NEW_PRIVS, _PR_GET_SECCOMP = 39, 21
 _SECCOMP_MODE_FILTER = 2
-_CLONE_NEWNET = 0x40000000
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _ALLOW, _KILL, _DENY = 0x7FFF0000, 0x80000000, 0x00050001  # deny: the call gives EPERM
 _LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06  # BPF: word, jeq, jset, ret
 _PROT_EXEC = 4
@@ -74,7 +74,9 @@ def confine(cpu_s_max: int) -> dict[str, bool]:
         return {f"rlimit{name}": active for name, active in _limit(cpu_s_max).items()}
     libc = ctypes.CDLL(None, use_errno=True)
     report = {
-        "networkNamespace": libc.unshare(_CLONE_NEWNET) == 0,
+        # An empty network; whoever is not root needs a user namespace to have one.
+        "networkNamespace": libc.unshare(_CLONE_NEWNET) == 0
+        or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0,
         "unprivilegedUser": _leave_root(),
     }
     # Set after the change of user, which clears it: no child outlives its server.

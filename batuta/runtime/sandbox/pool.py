@@ -1,13 +1,15 @@
 """Who runs which script when: two lines of waiting scripts, one child for each.
 
 A script waits in the first line, FIFO. One that was slow the last time it ran waits in the
-second, so that it delays only its like. The second child is started when it has something to do:
-a slow script waits, or the first child is stuck while others wait for it. It ends when idle.
+second, so that it delays only its like, and has no part in what the first may hold. The second
+child is started when it has something to do: a slow script waits, or the first child is stuck
+while others wait for it. It ends when idle.
 """
 
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Coroutine
 from math import ceil
 from typing import Any
 
@@ -27,8 +29,8 @@ from batuta.runtime.sandbox import (
 from batuta.runtime.sandbox.process import Answer, Child, ChildGoneError, start_child
 
 CHILDREN_MAX = 2  # a child takes 25 MB; a third would need a third core
-WAITING_MAX = 1_000  # scripts; at 4,000 a second a quarter of a second's work
-WAITING_BYTES_MAX = 64_000_000  # of their arguments
+WAITING_MAX = 1_000  # scripts a line; at 4,000 a second a quarter of a second's work
+WAITING_BYTES_MAX = 64_000_000  # of their arguments, a line
 STUCK_MS = 100  # a thousand times what a usual script takes, twice what a child takes to start
 IDLE_MS_MAX = 10_000  # how long the second child is kept without work
 SLOW_SOURCES_MAX = 1_000  # remembered; 100 bytes each
@@ -36,6 +38,8 @@ ATTEMPTS_MAX = 2  # a child may die for a reason that is not the script's, as me
 # A child is replaced before its leaks or its CPU limit could matter.
 CHILD_SCRIPTS_MAX = 10_000
 CHILD_CPU_MS_MAX = 60_000
+
+_STOPPING = "the server is stopping; the script was not run"
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +54,21 @@ class _Job:
         self.attempts = 0
         self.deadline_s = 0.0  # loop time, set when it first runs
         self.answer: asyncio.Future[Payload | Failure] = asyncio.get_running_loop().create_future()
+
+
+class _Line(deque[_Job]):
+    """Waiting scripts, with the bytes of their arguments."""
+
+    size_bytes = 0
+
+    def put(self, job: _Job) -> None:
+        self.append(job)
+        self.size_bytes += len(job.argument)
+
+    def take(self) -> _Job:
+        job = self.popleft()
+        self.size_bytes -= len(job.argument)
+        return job
 
 
 class Sandbox:
@@ -72,16 +91,16 @@ class Sandbox:
         self._script_ms_max = script_ms_max
         self._waiting_max = waiting_max
         self._children_max = children_max
-        self._quick: deque[_Job] = deque()
-        self._slow: deque[_Job] = deque()
-        self._waiting_bytes = 0
+        self._quick = _Line()
+        self._slow = _Line()
         self._slow_sources: dict[int, None] = {}
         self._arrived = asyncio.Event()
         self._lines: dict[bool, asyncio.Task[None]] = {}  # by "is the second"
         self._children: dict[bool, Child] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # the lines, and the ends of children
         self._is_stuck = False  # the first line's child
         self._is_stopped = False
-        self._lost: set[bool] = set()  # lines whose child was killed or died
+        self._lost = 0  # children that were killed or died and have not been replaced yet
         self._counts = dict.fromkeys(
             ("evaluations", "failures", "kills", "deaths", "starts", "respawns"), 0
         )
@@ -94,15 +113,13 @@ class Sandbox:
     async def stop(self) -> None:
         """End the children; whoever still waits gets ClosingError."""
         self._is_stopped = True
-        tasks = list(self._lines.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for job in (*self._quick, *self._slow):
-            _refuse(job, ClosingError("the server is stopping; the script was not run"))
-        self._quick.clear()
-        self._slow.clear()
-        self._waiting_bytes = 0
+        for line in self._lines.values():
+            line.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        for waiting in (self._quick, self._slow):
+            while waiting:
+                _refuse(waiting.take(), ClosingError(_STOPPING))
 
     def report(self) -> dict[str, Any]:
         """Return what the children gave up (None before the first), and what has happened."""
@@ -129,53 +146,59 @@ class Sandbox:
         Source: semantics.md c.9 "JS sandbox"; Conductor's ScriptEvaluator.
         """
         if self._is_stopped:
-            raise ClosingError("the server is stopping; the script was not run")
+            raise ClosingError(_STOPPING)
         encoded = source.encode(errors="replace")
         if len(encoded) > SOURCE_BYTES_MAX:
             return Failure(f"the script has {len(encoded)} bytes, over {SOURCE_BYTES_MAX}")
         if len(argument) > ARGUMENT_BYTES_MAX:
             return Failure(f"the script's $ has {len(argument)} bytes, over {ARGUMENT_BYTES_MAX}")
-        waiting = len(self._quick) + len(self._slow)
-        waiting_bytes = self._waiting_bytes + len(argument)
-        if waiting >= self._waiting_max or (waiting and waiting_bytes > WAITING_BYTES_MAX):
-            raise BusyError(f"{waiting} scripts wait for the sandbox; try again later")
         job = _Job(encoded, argument)
+        line = self._slow if self._is_known_slow(job) else self._quick
+        is_too_much = line and line.size_bytes + len(argument) > WAITING_BYTES_MAX
+        if is_too_much or len(line) >= self._waiting_max:
+            raise BusyError(f"{len(line)} scripts wait for the sandbox; try again later")
         self._counts["evaluations"] += 1
-        self._add(job)
+        line.put(job)
+        self._arrived.set()
+        self._start_lines()
         answer = await job.answer
         self._counts["failures"] += isinstance(answer, Failure)
         return answer
 
     # -- the lines ------------------------------------------------------------------------------
 
-    def _add(self, job: _Job) -> None:
-        is_slow = job.key in self._slow_sources and self._children_max > 1
-        (self._slow if is_slow else self._quick).append(job)
-        self._waiting_bytes += len(job.argument)
-        self._arrived.set()
-        if is_slow or self._is_stuck:
-            self._start_line(is_second=True)
-        if not is_slow:
-            self._start_line(is_second=False)
+    def _is_known_slow(self, job: _Job) -> bool:
+        return job.key in self._slow_sources and self._children_max > 1
 
     def _take(self, *, is_second: bool) -> _Job | None:
         """Take the next job for a child; those whose callers have gone are dropped."""
         while True:
             if self._quick and (self._is_stuck or not is_second):
-                job = self._quick.popleft()
+                job = self._quick.take()
+                if self._is_known_slow(job):
+                    # Found out while it waited: many of one bad source may come at once.
+                    self._slow.put(job)
+                    self._arrived.set()
+                    self._start_lines()
+                    continue
             elif self._slow and is_second:
-                job = self._slow.popleft()
+                job = self._slow.take()
             else:
                 return None
-            self._waiting_bytes -= len(job.argument)
             if not job.answer.done():
                 return job
 
-    def _start_line(self, *, is_second: bool) -> None:
-        if self._is_stopped or is_second in self._lines or (is_second and self._children_max == 1):
+    def _start_lines(self) -> None:
+        """Start whoever has something to do and is not running."""
+        if self._is_stopped:
             return
-        loop = asyncio.get_running_loop()
-        self._lines[is_second] = loop.create_task(self._run_line(is_second=is_second))
+        has_work = {
+            False: bool(self._quick),
+            True: bool(self._slow or (self._quick and self._is_stuck and self._children_max > 1)),
+        }
+        for is_second, has in has_work.items():
+            if has and is_second not in self._lines:
+                self._lines[is_second] = self._spawn(self._run_line(is_second=is_second))
 
     async def _run_line(self, *, is_second: bool) -> None:
         """Serve one line; the second ends when it had nothing to do for IDLE_MS_MAX."""
@@ -187,13 +210,13 @@ class Sandbox:
                 if job is None:
                     self._arrived.clear()
                     ends_s = served_s + IDLE_MS_MAX / 1_000 if is_second else None
-                    if await self._is_idle(ends_s) and not self._slow:
+                    if await self._is_idle(ends_s) and not self._arrived.is_set():
                         break
                     continue
                 try:
                     await self._serve(job, is_second=is_second)
                 except asyncio.CancelledError:
-                    _refuse(job, ClosingError("the server is stopping; the script was not run"))
+                    _refuse(job, ClosingError(_STOPPING))
                     raise
                 except Exception as error:  # noqa: BLE001  the loop's top: this job's, no other's
                     _log.warning("a script could not be run: %r", error)
@@ -228,13 +251,11 @@ class Sandbox:
                 async with asyncio.timeout_at(job.deadline_s):
                     answer = await child.run(job.source, job.argument, self._script_ms_max)
             except TimeoutError:
-                self._counts["kills"] += 1
-                self._lost.add(is_second)
+                self._lose("kills")
                 _give(job, Failure(time_message(self._script_ms_max)))
                 await self._end_child(is_second=is_second)
             except ChildGoneError as error:
-                self._counts["deaths"] += 1
-                self._lost.add(is_second)
+                self._lose("deaths")
                 _log.warning("script child %d is gone: %s", child.pid, error)
                 await self._end_child(is_second=is_second)
                 if job.attempts >= ATTEMPTS_MAX:
@@ -257,20 +278,29 @@ class Sandbox:
         if is_second:
             return
         self._is_stuck = True
-        if self._quick:
-            self._arrived.set()
-            self._start_line(is_second=True)
+        self._arrived.set()
+        self._start_lines()
 
     async def _child(self, *, is_second: bool) -> Child:
         child = self._children.get(is_second)
+        if child is not None and child.is_gone:
+            # It died idle, which is no script's fault and takes no attempt from this one.
+            self._lose("deaths")
+            await self._end_child(is_second=is_second)
+            child = None
         if child is None:
             cpu_s_max = ceil((CHILD_CPU_MS_MAX + 2 * self._script_ms_max) / 1_000)
             child = self._children[is_second] = await start_child(cpu_s_max)
             self._counts["starts"] += 1
-            self._counts["respawns"] += is_second in self._lost
-            self._lost.discard(is_second)
+            if self._lost:
+                self._lost -= 1
+                self._counts["respawns"] += 1
             self._note_measures(child.report)
         return child
+
+    def _lose(self, cause: str) -> None:
+        self._counts[cause] += 1
+        self._lost += 1
 
     def _note_measures(self, measures: dict[str, bool]) -> None:
         if self._measures is None:
@@ -282,7 +312,14 @@ class Sandbox:
     async def _end_child(self, *, is_second: bool) -> None:
         child = self._children.pop(is_second, None)
         if child is not None:
-            await child.end()
+            # A task of its own: to cancel this line must not leave the process half ended.
+            await asyncio.shield(self._spawn(child.end()))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _read(answer: Answer) -> Payload | Failure:

@@ -49,7 +49,7 @@ class Child(asyncio.SubprocessProtocol):
         self.cpu_ms = 0
         self._received = bytearray()
         self._awaited: asyncio.Future[Answer] | None = None
-        self._is_gone = False
+        self.is_gone = False  # it ended, or is being ended
         self._exited: asyncio.Future[None] = loop.create_future()
         self._closed: asyncio.Future[None] = loop.create_future()
         self._transport: asyncio.SubprocessTransport | None = None
@@ -94,7 +94,7 @@ class Child(asyncio.SubprocessProtocol):
         transport = self._transport
         if transport is None:
             return
-        self._is_gone = True
+        self.is_gone = True
         with contextlib.suppress(ProcessLookupError):
             transport.kill()
         await asyncio.shield(self._exited)
@@ -144,11 +144,11 @@ class Child(asyncio.SubprocessProtocol):
                 del self._received[:end]
                 awaited.set_result(Answer(kind, body, cpu_ms))
                 return
-        if self._is_gone:
+        if self.is_gone:
             awaited.set_exception(ChildGoneError("it ended without an answer"))
 
     def _lose(self) -> None:
-        self._is_gone = True
+        self.is_gone = True
         self._take_frame()
 
 
