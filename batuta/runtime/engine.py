@@ -12,7 +12,6 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from batuta.core.decide import decide
-from batuta.core.execution import Execution
 from batuta.core.identity import uuid7
 from batuta.model.command import (
     LogTask,
@@ -28,8 +27,8 @@ from batuta.model.error import ClosingError, InvalidError, NotFoundError
 from batuta.model.execution import Lease, renewed
 from batuta.runtime.clock import pause
 from batuta.runtime.clock import seeds as system_seeds
-from batuta.runtime.commit.batch import DecideFunction, Share
-from batuta.runtime.commit.cache import CACHE_BYTES_MAX, Cache, build
+from batuta.runtime.commit.batch import DecideFunction, Share, Submitted
+from batuta.runtime.commit.cache import CACHE_BYTES_MAX, Cache
 from batuta.runtime.commit.committer import Committer
 from batuta.runtime.commit.load import TROUBLE_WAIT_S
 from batuta.runtime.definitions import Definitions
@@ -202,7 +201,7 @@ class Engine:
         Raises:
             NotFoundError: No such run.
         """
-        return run_view(await self._committed(workflow_id), with_tasks=with_tasks)
+        return run_view(await self.committer.committed(workflow_id), with_tasks=with_tasks)
 
     async def get_task(self, task_id: str) -> tuple[RunView, TaskView]:
         """Return a task and its run.
@@ -211,7 +210,7 @@ class Engine:
             NotFoundError: No such task.
         """
         workflow_id = await self._run_of(task_id)
-        execution = await self._committed(workflow_id)
+        execution = await self.committer.committed(workflow_id)
         task = execution.task(task_id)
         if task is None:
             raise NotFoundError(f"no task {task_id!r}")
@@ -226,8 +225,7 @@ class Engine:
             NotFoundError: No such run or task.
         """
         command = await self._addressed(command)
-        execution = await self.committer.submit(command, actor=actor)
-        return updated(execution, command.task_id)
+        return await self._reported(self.committer.enter(command, actor=actor))
 
     async def update_and_poll(self, command: UpdateTask, *, actor: str = "") -> Polled | None:
         """Take a report and poll the same queue for the same worker in the same commit."""
@@ -254,9 +252,7 @@ class Engine:
         Raises:
             NotFoundError: No such run, or no open task of that name.
         """
-        submitted = self.committer.enter(command, actor=actor)
-        assert submitted.answer is not None, "a submitted command has an answer"
-        return updated(await submitted.answer, submitted.task_id)
+        return await self._reported(self.committer.enter(command, actor=actor))
 
     async def extend_lease(self, workflow_id: str, task_id: str) -> None:
         """Renew a worker's lease; one that has gone meanwhile stays gone, without an error.
@@ -264,16 +260,17 @@ class Engine:
         Raises:
             NotFoundError: No such run or task.
         """
-        # Memory may be ahead of the disk here: the store compares the lease again.
-        execution = self._cache.peek(workflow_id) or await self._committed(workflow_id)
+        # Memory may be ahead of the disk here, or behind it: the store compares the lease again.
+        remembered = self._cache.peek(workflow_id)
+        lease = remembered.leases.get(task_id) if remembered else None
+        if lease is not None and await self._touch(lease):
+            return
+        execution = await self.committer.committed(workflow_id)
         if execution.task(task_id) is None:
             raise NotFoundError(f"workflow {workflow_id!r} has no task {task_id!r}")
         lease = execution.leases.get(task_id)
-        if lease is None:
-            return
-        touch = Touch(task_id=task_id, poll_count=lease.poll_count)
-        if await self.committer.touch(touch):
-            self._renew(workflow_id, lease)
+        if lease is not None:
+            await self._touch(lease)
 
     async def poll(
         self,
@@ -358,11 +355,15 @@ class Engine:
         for found in polled:
             self.timers.on_lease(found.lease)
 
-    def _renew(self, workflow_id: str, lease: Lease) -> None:
-        """Bring memory's copy of a renewed lease up to the store's."""
-        execution = self._cache.peek(workflow_id)
+    async def _touch(self, lease: Lease) -> bool:
+        """Renew a lease, and memory's copy of it; False when it is no longer that one."""
+        touch = Touch(task_id=lease.task_id, poll_count=lease.poll_count)
+        if not await self.committer.touch(touch):
+            return False
+        execution = self._cache.peek(lease.workflow_id)
         if execution is not None and execution.leases.get(lease.task_id) == lease:
             execution.leases[lease.task_id] = renewed(lease, self._now_ms())
+        return True
 
     def _give_back_later(self, answer: "asyncio.Future[list[Polled]]") -> None:
         """Return what a caller that has gone was given, or will be."""
@@ -372,6 +373,11 @@ class Engine:
                 self.committer.give_back(done.result())
 
         answer.add_done_callback(returned)
+
+    async def _reported(self, submitted: Submitted) -> Updated:
+        assert submitted.answer is not None, "a submitted command has an answer"
+        await submitted.answer
+        return updated(submitted.command.workflow_id, submitted.task_id, submitted.task)
 
     async def _addressed(self, command: UpdateTask) -> UpdateTask:
         if command.workflow_id:
@@ -384,14 +390,3 @@ class Engine:
         if workflow_id is None:
             raise NotFoundError(f"no task {task_id!r}")
         return workflow_id
-
-    async def _committed(self, workflow_id: str) -> Execution:
-        """Return a run as the disk has it: memory's when no batch is ahead of it."""
-        execution = self._cache.peek(workflow_id)
-        is_clean = execution is not None and execution.workflow.version > 0
-        if execution is not None and is_clean and not self.committer.is_busy(workflow_id):
-            return execution
-        loaded = (await self._store.load([(workflow_id, 0)])).get(workflow_id)
-        if loaded is None:
-            raise NotFoundError(f"no workflow {workflow_id!r}")
-        return build(loaded, await self.definitions.graph(loaded.workflow.definition))

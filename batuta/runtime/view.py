@@ -117,11 +117,10 @@ def queue_states(depths: Sequence[QueueDepth], last_polls: Mapping[str, int]) ->
     ]
 
 
-def updated(execution: Execution, task_id: str) -> Updated:
-    """Return what a report did to a task."""
-    task = execution.task(task_id)
+def updated(workflow_id: str, task_id: str, task: Task | None) -> Updated:
+    """Return what a report did to a task; None for one that has been retired."""
     return Updated(
-        workflow_id=execution.workflow.workflow_id,
+        workflow_id=workflow_id,
         task_id=task_id,
         queue=task.queue if task else None,
         domain=task.domain if task else None,

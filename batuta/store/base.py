@@ -156,6 +156,8 @@ class Store(Protocol):
     """Durable state of runs. Every method is safe to call from several nodes at once."""
 
     name: str  # "memory", "sqlite", "postgresql": for status and logs
+    # Several nodes may write at once: what a node remembers of a run may be behind the store.
+    is_shared: bool
 
     async def load(self, known: Sequence[tuple[str, int]]) -> dict[str, Loaded]:
         """Return the runs that exist among ``(workflow_id, version_known)``; 0 loads all.

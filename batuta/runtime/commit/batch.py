@@ -29,7 +29,7 @@ from batuta.model.change import (
     SetTimer,
 )
 from batuta.model.command import Command, StartWorkflow, UpdateReference
-from batuta.model.execution import Workflow
+from batuta.model.execution import Task, Workflow
 from batuta.runtime.queues import Waiter
 from batuta.store.base import Decision, Entry, RunChanges
 
@@ -49,11 +49,13 @@ class Submitted:
         "attempts",
         "command",
         "error",
+        "is_sure",
         "needs_rounds",
         "poll_worker",
         "request_id",
         "seed",
         "send_id",
+        "task",
         "task_id",
     )
 
@@ -78,13 +80,18 @@ class Submitted:
         self.needs_rounds = 0
         self.error: Exception | None = None
         self.poll_worker: Waiter | None = None
-        self.task_id = ""  # of an UpdateReference, once decided: the task that it meant
+        self.is_sure = False  # decided on a run that was read after the command had come
+        # The task it is about (of an UpdateReference once decided), and how it stood when the
+        # answer became true: the run itself moves on before the caller looks.
+        self.task_id: str = getattr(command, "task_id", None) or ""
+        self.task: Task | None = None
 
     def resolve(self, execution: Execution) -> None:
         """Tell the caller what became of the command."""
         if self.answer is None or self.answer.done():
             return
         if self.error is None:
+            self.task = execution.task(self.task_id) if self.task_id else None
             self.answer.set_result(execution)
         else:
             self.refuse(self.error)

@@ -19,7 +19,7 @@ from typing import Any
 
 from batuta.core.decide import decide
 from batuta.core.execution import Execution
-from batuta.model.command import Command, StartWorkflow
+from batuta.model.command import Command, ExpireLease, StartWorkflow
 from batuta.model.error import BusyError, ConflictError, StoreError
 from batuta.runtime.clock import pause
 from batuta.runtime.commit.batch import DecideFunction, Share, Submitted, Unit
@@ -188,6 +188,10 @@ class Committer:
         """True while a batch with this run is not durable yet: memory is ahead of the disk."""
         return workflow_id in self._holds
 
+    async def committed(self, workflow_id: str) -> Execution:
+        """Return a run as the disk has it; raises NotFoundError when there is none."""
+        return await self._loader.committed(workflow_id)
+
     # -- gathering a batch --------------------------------------------------------------------
 
     def _want_claim(self, queue: Queue, waiter: Waiter) -> None:
@@ -208,7 +212,10 @@ class Committer:
                     self._give_up_share(share, error)
                 continue
             for unit in flight.quiet:
-                self._conclude(unit)
+                if self._is_sure(unit):
+                    self._conclude(unit)
+                else:
+                    self._look_again(unit)
             if not flight.is_empty:
                 self._in_flight += 1
                 self._spawn(self._commit(flight, batch))
@@ -274,6 +281,30 @@ class Committer:
                 self._conclude(unit)
             else:
                 self._decide_again(unit)
+
+    def _is_sure(self, unit: Unit) -> bool:
+        """Say whether a unit that writes nothing may be answered from memory.
+
+        No version check stands behind its answer. Memory may be behind a store that others write
+        to, and it may lack a lease whose claim had an unknown outcome.
+        """
+        return all(
+            submitted.is_sure
+            or not (self._store.is_shared or isinstance(submitted.command, ExpireLease))
+            for share in unit.shares
+            for submitted in share.commands
+        )
+
+    def _look_again(self, unit: Unit) -> None:
+        """Read the runs of a unit anew and decide its commands on what is stored."""
+        for share in unit.shares:
+            for submitted in share.commands:
+                submitted.is_sure = True
+                submitted.error = None
+            workflow_id = share.execution.workflow.workflow_id
+            self._cache.drop(workflow_id)
+            self._holds[workflow_id].first[:0] = share.commands
+            self._release(workflow_id)
 
     def _conclude(self, unit: Unit) -> None:
         """Tell the callers of a unit that is durable, or that had nothing to write."""

@@ -94,6 +94,7 @@ class Gatherer:
             execution = self._execution(submitted)
             hold = self.holds[workflow_id] = Hold()
             if execution is None:
+                submitted.is_sure = True
                 hold.waiting.append(submitted)
                 flight.to_load.append(workflow_id)
                 return

@@ -75,14 +75,22 @@ class Handout:
             if not leases:
                 self._queues.put_back(wanted.queue, wanted.waiter)
                 continue
-            missing = [le for le in leases if self._cache.peek(le.workflow_id) is None]
-            if missing or any(self._is_busy(lease.workflow_id) for lease in leases):
+            if not all(self._is_in_memory(lease) for lease in leases):
                 self._spawn(self._answer_claim(wanted, leases))
             else:
                 self._resolve_claim(wanted, leases)
         for (_, answer), is_done in zip(flight.touches, committed.touched, strict=True):
             if not answer.done():
                 answer.set_result(is_done)
+
+    def _is_in_memory(self, lease: Lease) -> bool:
+        """Say whether memory has the task as committed; another node may have made it."""
+        execution = self._cache.peek(lease.workflow_id)
+        return (
+            execution is not None
+            and not self._is_busy(lease.workflow_id)
+            and execution.task(lease.task_id) is not None
+        )
 
     async def _answer_claim(self, wanted: ClaimWanted, leases: list[Lease]) -> None:
         """Read the runs of claimed tasks as committed, then answer the poller."""
@@ -112,7 +120,7 @@ class Handout:
     def _learn(self, lease: Lease, fresh: Execution) -> Execution:
         """Note a lease in the run that memory has, or keep the one just read."""
         cached = self._cache.peek(lease.workflow_id)
-        if cached is not None:
+        if cached is not None and cached.workflow.version >= fresh.workflow.version:
             cached.leases[lease.task_id] = lease
         elif not self._is_busy(lease.workflow_id):
             self._cache.put(fresh)

@@ -84,6 +84,21 @@ class Loader:
         while waiting:
             waiting.popleft().refuse(error)
 
+    async def committed(self, workflow_id: str) -> Execution:
+        """Return a run as the disk has it: memory's when nothing can be ahead of it.
+
+        Raises:
+            NotFoundError: No such run.
+        """
+        execution = self._cache.peek(workflow_id)
+        is_current = workflow_id not in self._holds and not self._store.is_shared
+        if execution is not None and execution.workflow.version > 0 and is_current:
+            return execution
+        loaded = (await self._store.load([(workflow_id, 0)])).get(workflow_id)
+        if loaded is None:
+            raise NotFoundError(f"no workflow {workflow_id!r}")
+        return build(loaded, await self._fetcher.definitions.graph(loaded.workflow.definition))
+
     async def fetch(self, execution: Execution, submitted: Submitted, needs: Needs) -> None:
         """Fetch what a command lacks and have it decided again, before those behind it."""
         workflow_id = execution.workflow.workflow_id

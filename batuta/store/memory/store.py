@@ -49,6 +49,7 @@ class MemoryStore:
     """
 
     name = "memory"
+    is_shared = False
 
     def __init__(
         self,

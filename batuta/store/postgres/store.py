@@ -32,6 +32,7 @@ class PostgresStore:
     """
 
     name = "postgresql"
+    is_shared = True
 
     def __init__(self, link: Link, settings: dict[str, str]) -> None:
         self._link = link

@@ -45,6 +45,7 @@ class SqliteStore:
     """Keeps everything in one file. See the package for how, ``open`` for the beginning."""
 
     name = "sqlite"
+    is_shared = False
 
     def __init__(self, path: str, lock: Lock) -> None:
         self._path = path
