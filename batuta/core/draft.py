@@ -238,9 +238,11 @@ class Draft:
         """Add a change that touches nothing the decision reads again, or a retirement."""
         if isinstance(change, RetireTask):
             self.execution.retire(change.seq)
-            self._task_puts.pop(change.seq, None)
             # A retired seq is not given again: the rows of history keep it.
             self.put_workflow(seq_last=self.execution.seq_last)
+            put = self._task_puts.pop(change.seq, None)
+            if put is not None and put.changed is None:
+                return  # made by this very decision: no store knows it
         self._other.append(change)
 
     def end(

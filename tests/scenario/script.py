@@ -118,6 +118,8 @@ class Player:
             return [self._named(f"{type(error).__name__}: {error}")]
         lines = self._lines()
         changed = [line for key, line in lines.items() if self._shown.get(key) != line]
+        gone = [line.split()[0] for key, line in self._shown.items() if key not in lines]
+        changed += [f"{label} retired" for label in gone]
         self._shown = lines
         return changed or ["nothing"]
 

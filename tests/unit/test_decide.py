@@ -337,6 +337,17 @@ def test_an_output_beyond_a_limit_says_so_in_its_place() -> None:
     assert "deep" in run.execution.output.value["error"]
 
 
+def test_items_beyond_a_limit_fail_the_loop() -> None:
+    loop = {"ref": "l", "type": "DO_WHILE", "items": "a text with ${workflow.variables.x}"}
+    node = {"ref": "v", "type": "SET_VARIABLE", "in": {"x": "${workflow.input.x}"}}
+
+    _, run = started({**loop, "loopOver": [node]}, given=Payload(DEEP), variables={"x": 1})
+
+    task = run.execution.latest_task("l")
+    assert task.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    assert "items" in task.reason
+
+
 def test_a_case_beyond_a_limit_fails_the_switch() -> None:
     node = {"ref": "s", "type": "SWITCH", "evaluatorType": "value-param", "expression": "k"}
     case = {"in": {"k": "${workflow.input.x}"}, "decisionCases": {"x": [SIMPLE]}}

@@ -51,7 +51,8 @@ def forked() -> Execution:
     execution.put(task(2, "b", TaskStatus.COMPLETED, is_executed=True), None, Payload(b'{"v":1}'))
     join = task(3, "j", TaskStatus.IN_PROGRESS, task_type="JOIN", join_on=("a", "b"))
     execution.put(join, Payload(b"{}"), None)
-    execution.put(task(4, "a", retry_count=1), Payload(b"{}"), None)
+    again = task(4, "a", retry_count=1, retried_task_id="a-1")
+    execution.put(again, Payload(b"{}"), None)
     return execution
 
 

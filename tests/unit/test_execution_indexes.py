@@ -63,6 +63,8 @@ class Builder:
     def __init__(self, draw: st.DrawFn) -> None:
         self.draw = draw
         self.names = (f"t{number}" for number in itertools.count())
+        self._loops: list[str] = []
+        self._last: list[str] = []
 
     def tasks(self, depth: int, *, least: int = 1) -> list[dict[str, Any]]:
         count = self.draw(st.integers(least, 3))
@@ -87,15 +89,19 @@ class Builder:
         draw = self.draw
         match kind:
             case "FORK_JOIN":
-                self._branches = [
-                    self.tasks(depth + 1, least=0) for _ in range(draw(st.integers(1, 3)))
-                ]
-                branches = self._branches
+                count = draw(st.integers(1, 3))
+                branches = [self.tasks(depth + 1, least=0) for _ in range(count)]
                 self._last = [branch[-1]["ref"] for branch in branches if branch]
                 return {"forkTasks": branches}
             case "DO_WHILE":
-                condition = f"$.{ref}.iteration < {draw(st.integers(0, 2))}"
-                return {"loopOver": self.tasks(depth + 1), "loopCondition": condition}
+                loop: dict[str, Any] = {"loopOver": self.tasks(depth + 1)}
+                kept = draw(st.sampled_from([{}, {}, {"keepLastN": 1}, {"keepLastN": 2}]))
+                items = draw(st.sampled_from([{}, {}, {"_items": [1, 2]}, {"_items": []}]))
+                loop["in"] = {**kept, **items}
+                if not items or draw(st.booleans()):
+                    loop["loopCondition"] = f"$.{ref}.iteration < {draw(st.integers(0, 3))}"
+                self._loops.append(ref)
+                return loop
             case "SWITCH":
                 cases = {"1": self.tasks(depth + 1, least=0), "2": self.tasks(depth + 1)}
                 return {
@@ -119,7 +125,8 @@ class Builder:
             case "TERMINATE":
                 status = draw(st.sampled_from(["COMPLETED", "FAILED", "TERMINATED", "?"]))
                 return {"in": {"terminationStatus": status}}
-        return {"in": {"v": "${workflow.variables.last}"}}
+        loop = draw(st.sampled_from([*self._loops, "none"]))
+        return {"in": {"v": "${workflow.variables.last}", "pass": f"${{{loop}.output.iteration}}"}}
 
     def _join_on(self) -> list[str]:
         names = [*self._last, "typo"] if self.draw(st.integers(0, 9)) == 0 else self._last

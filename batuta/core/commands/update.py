@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from batuta.core.draft import Draft
-from batuta.core.execution import Execution
 from batuta.core.ending import finish
+from batuta.core.execution import Execution
 from batuta.core.graph import Node
 from batuta.core.limits.policy import SECOND_MS
 from batuta.core.limits.timers import kinds_of

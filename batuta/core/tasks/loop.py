@@ -1,11 +1,13 @@
-"""DO_WHILE: its tasks again and again while a condition holds.
+"""DO_WHILE: its tasks again and again while a condition holds, or once for each item of a list.
 
 Children of pass n are named ``ref__n``; in a loop inside a loop ``ref__n__m``. A pass is over
 when none of its tasks is live and nothing follows (the index ``Execution.loop_live``). The
-loop's output is put together once, when it ends. Source: semantics.md c.5.
+loop's output is put together once, when it ends; before that it holds what the loop's own tasks
+may read of it (``Node.published``). Source: semantics.md c.5.
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -14,8 +16,10 @@ import msgspec
 from batuta.core.condition import Refused, evaluate
 from batuta.core.draft import Draft
 from batuta.core.expression.template import TemplateError
-from batuta.core.scope import task_output
+from batuta.core.graph import Published
+from batuta.core.scope import RunScope, task_input, task_output
 from batuta.core.tasks.attempt import Attempt, create, resolve_input, set_limits
+from batuta.model.change import RetireTask
 from batuta.model.execution import Task, TaskStatus
 from batuta.model.payload import Payload
 
@@ -49,26 +53,38 @@ def check_loop(draft: Draft, task: Task) -> tuple[str, str] | None:
         reason += f" and reason: '{failed.reason or ''}'"
         draft.end(task, TaskStatus.FAILED, output=loop_output(draft, task), reason=reason)
         return None
-    if task.iteration > 0:
-        verdict = _condition(draft, task)
-        if isinstance(verdict, Refused):
-            reason = f"Unable to evaluate condition {node.task.loop_condition!r}: {verdict.message}"
-            status = TaskStatus.FAILED_WITH_TERMINAL_ERROR
-            draft.end(task, status, output=loop_output(draft, task), reason=reason)
-            return None
-        if not _is_truthy(verdict):
-            draft.end(task, TaskStatus.COMPLETED, output=loop_output(draft, task))
-            return None
-    if not node.task.loop_over:
+    _drop_old_passes(draft, task)
+    has_next = _has_next(draft, task)
+    if isinstance(has_next, Refused):
+        status = TaskStatus.FAILED_WITH_TERMINAL_ERROR
+        draft.end(task, status, output=loop_output(draft, task), reason=has_next.message)
+        return None
+    if not has_next or not node.task.loop_over:
         draft.end(task, TaskStatus.COMPLETED, output=loop_output(draft, task))
         return None
     task = draft.put(task, iteration=task.iteration + 1)
+    if node.published is Published.PASSES:
+        draft.put(task, output=loop_output(draft, task))
+    elif node.published is Published.STATE:
+        draft.put(task, output=Payload.of(_state(draft, task)))
     return node.task.loop_over[0].task_reference_name, f"{task.suffix}__{task.iteration}"
 
 
 def loop_output(draft: Draft, task: Task) -> Payload:
-    """Return ``{"iteration": n, "1": {child: output}, ...}``."""
-    return Payload.of(_passes(draft, task))
+    """Return ``{"iteration": n, "1": {child: output}, ...}``; keepLastN leaves the last ones."""
+    execution = draft.execution
+    members = [node.reference_name for node in execution.graph.members_of(task.node_name)]
+    output = _state(draft, task)
+    first = max(task.iteration - (_kept(draft, task) or task.iteration), 0) + 1
+    for number in range(first, task.iteration + 1):
+        suffix = f"{task.suffix}__{number}"
+        of_pass = {}
+        for name in members:
+            child = execution.latest_task(name + suffix)
+            if child is not None:
+                of_pass[name] = msgspec.Raw(task_output(draft, child).raw or b"{}")
+        output[str(number)] = of_pass
+    return Payload.of(output)
 
 
 def _failed_child(draft: Draft, task: Task) -> Task | None:
@@ -82,20 +98,83 @@ def _failed_child(draft: Draft, task: Task) -> Task | None:
     return None
 
 
-def _passes(draft: Draft, task: Task) -> dict[str, Any]:
+def _has_next(draft: Draft, task: Task) -> bool | Refused:
+    """Say whether another pass follows: there is an item for it, and the condition holds."""
+    node = draft.execution.graph.node_of(task)
+    if node.items_template is not None:
+        try:
+            items = _items(draft, task)
+        except TemplateError as error:
+            return Refused(f"Unable to resolve the items: {error}")
+        if task.iteration >= len(items):
+            return False
+        if not (node.task.loop_condition or "").strip():
+            return True
+    if task.iteration == 0:
+        return True
+    verdict = _condition(draft, task)
+    if isinstance(verdict, Refused):
+        condition = node.task.loop_condition
+        return Refused(f"Unable to evaluate condition {condition!r}: {verdict.message}")
+    return _is_truthy(verdict)
+
+
+def _items(draft: Draft, task: Task) -> list[Any]:
+    """Return the items as they are now; a single value is one item, null is none."""
+    template = draft.execution.graph.node_of(task).items_template
+    assert template is not None, "only a loop over items asks for them"
+    found = template.resolve(RunScope(draft, task.task_id))
+    if isinstance(found, msgspec.Raw):
+        found = msgspec.json.decode(found)
+    if found is None:
+        return []
+    return found if isinstance(found, list) else [found]
+
+
+def _state(draft: Draft, task: Task) -> dict[str, Any]:
+    """Return where the loop is: ``iteration``, in a list ``loopIndex`` and ``loopItem`` too."""
+    state: dict[str, Any] = {"iteration": task.iteration}
+    node = draft.execution.graph.node_of(task)
+    if node.items_template is None or task.iteration == 0:
+        return state
+    try:
+        items = _items(draft, task)
+    except TemplateError:
+        return state  # the loop has failed by this
+    index = task.iteration - 1
+    # The list may have become shorter meanwhile: it is resolved again in each pass.
+    return {**state, "loopIndex": index, "loopItem": items[index] if index < len(items) else None}
+
+
+def _kept(draft: Draft, task: Task) -> int:
+    """Return keepLastN, 0 when all passes are kept."""
+    values = task_input(draft, task).value
+    kept = values.get("keepLastN") if isinstance(values, dict) else None
+    return kept if type(kept) is int and kept > 0 else 0
+
+
+def _drop_old_passes(draft: Draft, task: Task) -> None:
+    """Retire the tasks of the pass that keepLastN does not keep any more (gotchas.md 34)."""
+    kept = _kept(draft, task)
+    if kept and task.iteration > kept:
+        old = f"{task.suffix}__{task.iteration - kept}"
+        for child in list(_attempts_of_pass(draft, task.node_name, old)):
+            draft.note(RetireTask(child.seq))
+
+
+def _attempts_of_pass(draft: Draft, loop: str, suffix: str) -> Iterator[Task]:
+    """Yield every attempt made in a pass, newest first, those of loops inside it included."""
     execution = draft.execution
-    members = [node.reference_name for node in execution.graph.members_of(task.node_name)]
-    output: dict[str, Any] = {"iteration": task.iteration}
-    for number in range(1, task.iteration + 1):
-        suffix = f"{task.suffix}__{number}"
-        of_pass = {}
-        for name in members:
-            child = execution.latest_task(name + suffix)
-            if child is not None:
-                raw = task_output(draft, child).raw
-                of_pass[name] = msgspec.Raw(raw or b"{}")
-        output[str(number)] = of_pass
-    return output
+    for node in execution.graph.members_of(loop):
+        if node.loops[-1] != loop:
+            continue  # of a loop inside, which yields it
+        newest = child = execution.latest_task(node.reference_name + suffix)
+        if newest is not None and node.type == "DO_WHILE":
+            for number in range(1, newest.iteration + 1):
+                yield from _attempts_of_pass(draft, node.reference_name, f"{suffix}__{number}")
+        while child is not None:
+            yield child
+            child = execution.task(child.retried_task_id or "")
 
 
 def _condition(draft: Draft, task: Task) -> Any:
@@ -115,7 +194,7 @@ def _condition(draft: Draft, task: Task) -> Any:
     if _reads_passes(source, task.node_name):
         values[task.node_name] = loop_output(draft, task).value
     else:
-        values[task.node_name] = {"iteration": task.iteration}
+        values[task.node_name] = _state(draft, task)
     return evaluate(draft, source, values)
 
 
