@@ -86,7 +86,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
             node=secrets.token_hex(NODE_BYTES),
             trouble_wait_s=settings.update_wait_ms / 1_000,
         )
-        if not is_postgres(settings.db):
+        if not store.is_shared:
             taken_back_count = await engine.take_back_local_leases()
             if taken_back_count:
                 _log.info(

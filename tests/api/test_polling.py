@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from batuta.api.hot import is_gone
 from batuta.runtime.engine import Engine
+from batuta.runtime.queues import LOCAL_WORKER
 from tests.api.client import Client
 from tests.api.conftest import polled, report, started
 
@@ -55,6 +56,24 @@ async def test_a_batch_poll_gives_up_to_count_tasks(client: Client) -> None:
 
     ids = [task["taskId"] for task in [*first, *rest]]
     assert (len(first), len(rest), len(set(ids))) == (3, 2, 5)
+
+
+async def test_nobody_outside_polls_in_the_name_of_the_workers_inside(client: Client) -> None:
+    """A restarted server takes back what was leased in that name: its holder is gone for sure."""
+    await started(client)
+    await client.ask("POST /api/workflow", {"name": "w"})
+
+    answers = [
+        await client.ask(f"GET /api/tasks/poll/{path}workerid={LOCAL_WORKER}")
+        for path in ("a?", "batch/a?timeout=0&")
+    ]
+    task = await polled(client)
+    update = report(task, workerId=LOCAL_WORKER)
+    answers.append(await client.ask("POST /api/tasks/update-v2", update))
+
+    assert [answer.status for answer in answers] == [400] * 3
+    assert all("inside the server" in answer.json["message"] for answer in answers)
+    assert (await client.ask("POST /api/tasks", update)).status == 200, "a report leases nothing"
 
 
 async def test_a_poll_for_no_task_takes_none(client: Client) -> None:
