@@ -16,8 +16,16 @@ import uvloop
 from batuta.model.change import Failure
 from batuta.model.error import ClosingError
 from batuta.model.payload import Payload
-from batuta.runtime.sandbox import SOURCE_BYTES_MAX, time_message
+from batuta.runtime.sandbox import (
+    ANSWER,
+    READY,
+    RESULT_BYTES_MAX,
+    SOURCE_BYTES_MAX,
+    VALUE,
+    time_message,
+)
 from batuta.runtime.sandbox.pool import Sandbox
+from batuta.runtime.sandbox.process import ChildGoneError, start_child
 
 SCRIPT_MS_MAX = 400
 LATE_MS_MAX = 300  # after the deadline, on a busy machine
@@ -245,6 +253,42 @@ async def test_a_caller_who_has_gone_leaves_nothing_behind(patient: Sandbox) -> 
 
     assert await works(patient)
     await until(lambda: patient.report()["waiting"] == 0)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        ANSWER.pack(VALUE, RESULT_BYTES_MAX + 1, 0),
+        ANSWER.pack(9, 1, 0) + b"1",
+        ANSWER.pack(READY, 2, 0) + b"{}",
+    ],
+    ids=["too long", "of no kind", "of another time"],
+)
+async def test_an_answer_that_is_not_one_of_ours_is_no_answer(frames: bytes) -> None:
+    child = await start_child(10)
+    answer = asyncio.create_task(child.run(ENDLESS.encode(), b"{}", UNREACHED_MS))
+    await asyncio.sleep(0)
+
+    child.pipe_data_received(1, frames)
+
+    with pytest.raises(ChildGoneError):
+        await answer
+    await child.end()
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+async def test_a_child_that_speaks_unasked_is_ended(is_asked: bool) -> None:  # noqa: FBT001
+    child = await start_child(10)
+    answer = asyncio.create_task(child.run(b"1", b"{}", UNREACHED_MS)) if is_asked else None
+    await asyncio.sleep(0)
+    ours = ANSWER.pack(VALUE, 1, 0) + b"1"
+
+    child.pipe_data_received(1, ours * 2 if is_asked else ours)
+
+    assert child.is_gone
+    assert answer is None or (await answer).body == b"1"
+    await until(lambda: not is_alive(child.pid))
+    await child.end()
 
 
 async def test_stopping_ends_the_children_and_answers_everybody() -> None:

@@ -21,6 +21,7 @@ from batuta.model.payload import Payload
 from batuta.runtime.sandbox import (
     ARGUMENT_BYTES_MAX,
     FAILED,
+    MESSAGE_CHARACTERS_MAX,
     RESULT_DEPTH_MAX,
     SCRIPT_MS_MAX,
     SOURCE_BYTES_MAX,
@@ -221,6 +222,8 @@ class Sandbox:
                 except Exception as error:  # noqa: BLE001  the loop's top: this job's, no other's
                     _log.warning("a script could not be run: %r", error)
                     _refuse(job, BusyError(f"the script could not be run: {error}; try again"))
+                    # Whatever state it is in: the next script gets another.
+                    await self._end_child(is_second=is_second)
                 served_s = loop.time()
         finally:
             # Before any await: whoever comes now starts a new line.
@@ -256,6 +259,7 @@ class Sandbox:
                 await self._end_child(is_second=is_second)
             except ChildGoneError as error:
                 self._lose("deaths")
+                self._remember(job)
                 _log.warning("script child %d is gone: %s", child.pid, error)
                 await self._end_child(is_second=is_second)
                 if job.attempts >= ATTEMPTS_MAX:
@@ -272,14 +276,18 @@ class Sandbox:
 
     def _note_stuck(self, job: _Job, is_second: bool) -> None:  # noqa: FBT001  call_later
         """Remember a script that is slow, and let the second child help out if others wait."""
-        self._slow_sources[job.key] = None
-        if len(self._slow_sources) > SLOW_SOURCES_MAX:
-            del self._slow_sources[next(iter(self._slow_sources))]
+        self._remember(job)
         if is_second:
             return
         self._is_stuck = True
         self._arrived.set()
         self._start_lines()
+
+    def _remember(self, job: _Job) -> None:
+        """Have the script's source wait apart from now on, until it is quick again."""
+        self._slow_sources[job.key] = None
+        if len(self._slow_sources) > SLOW_SOURCES_MAX:
+            del self._slow_sources[next(iter(self._slow_sources))]
 
     async def _child(self, *, is_second: bool) -> Child:
         child = self._children.get(is_second)
@@ -325,7 +333,8 @@ class Sandbox:
 def _read(answer: Answer) -> Payload | Failure:
     """Turn a child's answer into ours; a child that was broken into may send anything."""
     if answer.kind == FAILED:
-        return Failure(answer.body.decode(errors="replace"))
+        # Cut again, in characters that it may have added a line's number to.
+        return Failure(answer.body.decode(errors="replace")[: MESSAGE_CHARACTERS_MAX + 100])
     payload = Payload(answer.body)
     try:
         value = payload.value

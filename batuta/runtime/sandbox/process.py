@@ -71,6 +71,8 @@ class Child(asyncio.SubprocessProtocol):
         header = REQUEST.pack(len(source), len(argument), script_ms_max)
         pipe.write(header + source + argument)
         answer = await self.next_answer()
+        if answer.kind == READY:
+            raise ChildGoneError("its answer is not one of ours")
         self.served += 1
         self.cpu_ms = answer.cpu_ms
         return answer
@@ -94,9 +96,7 @@ class Child(asyncio.SubprocessProtocol):
         transport = self._transport
         if transport is None:
             return
-        self.is_gone = True
-        with contextlib.suppress(ProcessLookupError):
-            transport.kill()
+        self._kill()
         await asyncio.shield(self._exited)
         transport.close()
         await asyncio.shield(self._closed)
@@ -109,10 +109,18 @@ class Child(asyncio.SubprocessProtocol):
         self._transport = cast("asyncio.SubprocessTransport", transport)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        """Collect a frame."""
+        """Collect a frame; a child that speaks unasked, or goes on, was broken into: end it.
+
+        Otherwise it could fill our memory, or answer the next script before that has run.
+        """
         assert fd == 1, "only stdout is a pipe to us"
+        is_asked = self._awaited is not None and not self._awaited.done()
         self._received += data
         self._take_frame()
+        is_answered = self._awaited is None or self._awaited.done()
+        if not is_asked or (is_answered and self._received):
+            self._received.clear()
+            self._kill()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
         """Tell whoever waits that no answer will come."""
@@ -128,6 +136,12 @@ class Child(asyncio.SubprocessProtocol):
         """Note that pipes and process are closed."""
         if not self._closed.done():
             self._closed.set_result(None)
+
+    def _kill(self) -> None:
+        self.is_gone = True
+        if self._transport is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._transport.kill()
 
     def _take_frame(self) -> None:
         awaited = self._awaited
