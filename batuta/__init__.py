@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from batuta.workers.function import FatalError, InProgress, TaskContext, task
+else:
+
+    def __getattr__(name: str) -> Any:
+        # Imported when first asked for: neither `batuta --help` nor a server without workers
+        # needs it. Hidden from the type checker, which would believe any name.
+        if name not in __all__:
+            raise AttributeError(f"module 'batuta' has no attribute {name!r}")
+        from batuta.workers import function  # noqa: PLC0415
+
+        return getattr(function, name)
+
 
 __all__ = ["FatalError", "InProgress", "TaskContext", "__version__", "task"]
 
 __version__ = "0.1.0"
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when first asked for: a server without workers and `batuta --help` need none of it.
-    if name not in __all__:
-        raise AttributeError(f"module 'batuta' has no attribute {name!r}")
-    from batuta.workers import function  # noqa: PLC0415 - see above
-
-    return getattr(function, name)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import typer
 
 import batuta
 from batuta import app
@@ -36,7 +35,7 @@ PIPELINE = "firmware_pipeline"
 WORKER_EXIT_S = 15.0  # longer than the worker takes to finish what is under way
 
 
-def demo_command(flags: Mapping[str, Any], env_file: Path | None, *, is_once: bool) -> None:
+def demo_command(flags: Mapping[str, Any], env_file: Path | None, *, is_once: bool) -> int:
     """Serve the examples, run the firmware pipeline, and stay up until Ctrl-C.
 
     With `is_once`, stop after the run: exit code 0 when it completed, else 1.
@@ -66,7 +65,7 @@ def demo_command(flags: Mapping[str, Any], env_file: Path | None, *, is_once: bo
         pass  # the usual way to end it
     finally:
         tour.end()
-    raise typer.Exit(tour.code)
+    return tour.code
 
 
 def _definition_files() -> list[Path]:

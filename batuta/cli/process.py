@@ -20,6 +20,9 @@ def set_up_log(level: str) -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
+    if level == "info":
+        # its lines of start and stop say what ours say
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:

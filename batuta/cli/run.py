@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import typer
 
 from batuta.cli.client import Client, quoted
 from batuta.cli.exit import RUN_CODES, ExitCode, complain
@@ -33,8 +32,8 @@ def run_command(
     *,
     is_watched: bool,
     timeout_s: float | None,
-) -> None:
-    """Start a run and print its id; watched, print its output and exit by how it ended."""
+) -> ExitCode:
+    """Start a run and print its id; watched, print its output too, and say how it ended."""
     settings = read_settings(flags, env_file).settings
     workflow_input = read_input(request.inputs)
     path = Path(request.definition)
@@ -47,8 +46,7 @@ def run_command(
         register(client, definitions)
     workflow_id = start(client, name, version, workflow_input, request.correlation_id)
     print(workflow_id, flush=True)
-    if is_watched:
-        raise typer.Exit(_watched(client, workflow_id, timeout_s))
+    return _watched(client, workflow_id, timeout_s) if is_watched else ExitCode.DONE
 
 
 def register(client: Client, definitions: Definitions) -> None:

@@ -58,11 +58,14 @@ async def _serve(
     settings: Settings, definitions: Definitions, functions: Sequence[TaskFunction]
 ) -> None:
     await load_definitions(settings, definitions)
-    await app.serve(settings, workers=functions, on_ready=_announce)
 
+    async def announce(url: str) -> None:
+        print(f"batuta serves at {url} (API at {url}/api); Ctrl-C stops it", flush=True)
+        if functions:
+            names = ", ".join(sorted(function.task_type for function in functions))
+            print(f"tasks done in this process: {names}", flush=True)
 
-async def _announce(url: str) -> None:
-    print(f"batuta serves at {url} (API at {url.rstrip('/')}/api); Ctrl-C stops it", flush=True)
+    await app.serve(settings, workers=functions, on_ready=announce)
 
 
 async def _migrate(settings: Settings) -> None:

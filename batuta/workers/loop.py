@@ -73,7 +73,9 @@ class Workers:
             lane.cancel()
         lanes = tuple(self._lanes)
         if lanes:
-            await asyncio.wait(lanes, timeout=wait_ms / 1000)
+            _, late = await asyncio.wait(lanes, timeout=wait_ms / 1000)
+            if late:
+                log.warning("%d tasks are still under way after %d ms", len(late), wait_ms)
         for lane in lanes:
             lane.cancel()
         await asyncio.gather(*lanes, return_exceptions=True)

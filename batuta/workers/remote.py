@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 # The server answers as soon as one task is there, so a long wait costs no time and saves requests.
 POLL_WAIT_MS = 1_000
-ANSWER_S = 30.0  # longer than a busy server lets a report wait
+ANSWER_S = 45.0  # longer than a busy server lets a report wait (update_wait_ms, 30 s)
 QUICK_S = 0.05  # an empty answer that came faster did not wait: the next poll should
 POLL_COUNT_MAX = 100  # tasks in one answer
 

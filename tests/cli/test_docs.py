@@ -1,0 +1,90 @@
+"""The pages about the command line are complete, and the tutorial's commands work as typed."""
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from batuta.cli.exit import ExitCode
+from batuta.cli.main import cli
+from tests.cli.live import ROOT, environment, process
+
+DOCS = ROOT / "docs"
+REFERENCE = (DOCS / "reference" / "cli.md").read_text("utf-8")
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "examples").rglob("*.md")])
+TYPED = re.compile(r"^ {4}((?:\.venv/bin/)?batuta .+|curl .+|export .+)$", re.MULTILINE)
+
+
+def options(command: click.Command) -> set[str]:
+    """Give the long options that a user is shown."""
+    return {
+        name
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.hidden
+        for name in parameter.opts
+    }
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_and_option_is_in_the_reference_and_no_other(name: str) -> None:
+    section = REFERENCE.split(f"## batuta {name}\n")[1].split("\n## ")[0]
+    rows = "\n".join(line.split("|")[1] for line in section.splitlines() if line.startswith("|"))
+
+    assert set(re.findall(r"`(-[\w-]*)`", rows)) == options(cli.commands[name])
+
+
+def test_every_exit_code_is_in_the_reference_and_no_other() -> None:
+    table = REFERENCE.split("## Exit codes\n")[1]
+
+    assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == [str(int(code)) for code in ExitCode]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_batuta_command_on_a_page_has_only_options_that_there_are(page: Path) -> None:
+    for line in TYPED.findall(page.read_text("utf-8")):
+        words = shlex.split(line.split("#")[0].split("&")[0])
+        if not words or not words[0].endswith("batuta") or words[1].startswith("-"):
+            continue
+        command = cli.commands.get(words[1])
+        assert command is not None, f"{page}: there is no command {words[1]!r}"
+        unknown = {word for word in words if word.startswith("--")} - options(command)
+        assert not unknown, f"{page}: `{line}` has options that there are not: {unknown}"
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = tmp_path_factory.mktemp("tour")
+    places = {
+        "FIRMWARE_CI_HOME": str(home / "firmware"),
+        "FIRMWARE_CI_PACE": "0",
+        "MEDIA_HOME": str(home / "media"),
+        "MEDIA_PACE": "0",
+    }
+    options = ("demo", "--port", "18480", "--db", str(home / "demo.db"))
+    with process(*options, **places) as running:
+        yield running.wait_for(r"^API +http://127\.0\.0\.1:(\d+)/api")[1]
+
+
+@pytest.mark.parametrize("page", ["tutorial/first-run.md", "howto/run-the-examples.md"])
+def test_the_commands_of_a_tour_work_as_typed(port: str, page: str) -> None:
+    server = f"http://127.0.0.1:{port}/api"
+    commands = TYPED.findall((DOCS / page).read_text("utf-8"))
+
+    for line in commands:
+        done = subprocess.run(
+            ["bash", "-c", line.replace("127.0.0.1:8080", f"127.0.0.1:{port}")],
+            cwd=ROOT,
+            env=environment(CONDUCTOR_SERVER_URL=server, PATH=os.environ["PATH"]),
+            capture_output=True,
+            text=True,
+            timeout=40,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        assert '"status":4' not in done.stdout, done.stdout
+    assert len(commands) >= 2
