@@ -122,6 +122,10 @@ def _check_containers(draft: Draft) -> bool:
     checks, draft.checks = list(draft.checks), {}
     has_moved = False
     for seq in checks:
+        if draft.agenda:
+            # What follows the JOIN that has just ended may be in this loop's pass: see to it first.
+            draft.checks[seq] = None
+            continue
         task = execution.tasks.get(seq)
         if task is None or task.status.is_terminal:
             continue

@@ -19,9 +19,10 @@ from typing import Any
 
 from batuta.core.decide import decide
 from batuta.core.execution import Execution
-from batuta.model.command import Command, ExpireLease, StartWorkflow
-from batuta.model.error import BusyError, ConflictError, StoreError
+from batuta.model.command import Command, ExpireLease
+from batuta.model.error import ConflictError, StoreError
 from batuta.runtime.clock import pause
+from batuta.runtime.commit.backlog import Backlog, payload_bytes
 from batuta.runtime.commit.batch import DecideFunction, Share, Submitted, Unit
 from batuta.runtime.commit.cache import Cache
 from batuta.runtime.commit.flight import ClaimWanted, Flight
@@ -36,7 +37,6 @@ BATCH_MAX = 256  # commands a transaction; bounds its latency and its memory
 PIPELINE_DEPTH = 2  # batches in flight: one syncs while the next is decided
 ATTEMPTS_MAX = 8  # decisions a command may cost when other nodes keep winning
 ALONE_FROM_ATTEMPT = 2  # from here a command is committed alone: a poison one hurts nobody else
-INBOX_MAX = 20_000  # commands waiting; starts beyond it are refused at once
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class Committer:
         self._node = node
         self._trouble_wait_s = trouble_wait_s
         self._inbox: deque[Submitted] = deque()
+        self._backlog = Backlog()
         self._claims: deque[ClaimWanted] = deque()
         self._touches: list[tuple[Touch, asyncio.Future[bool]]] = []
         self._in_flight = 0
@@ -89,6 +90,7 @@ class Committer:
             queues=self.queues,
             seeds=seeds,
             environment=environment or {},
+            is_shared=store.is_shared,
             deciding=deciding,
         )
         self._holds = self._gatherer.holds
@@ -127,6 +129,11 @@ class Committer:
         return len(self._inbox)
 
     @property
+    def backlog_bytes(self) -> int:
+        """How many bytes of payloads came with commands that have no answer yet."""
+        return self._backlog.size_bytes
+
+    @property
     def is_idle(self) -> bool:
         """True when nothing waits, is fetched or is at the store."""
         return not (self._inbox or self._holds or self._in_flight or self._claims or self._touches)
@@ -152,7 +159,10 @@ class Committer:
         send_id: int | None = None,
         poll_worker: Waiter | None = None,
     ) -> Submitted:
-        """Have a command decided; ``poll_worker`` polls the queue of its task with it."""
+        """Have a command decided; ``poll_worker`` polls the queue of its task with it.
+
+        Refused at once, with BusyError, when too much is waiting already.
+        """
         self._request_count += 1
         submitted = Submitted(
             command,
@@ -163,10 +173,14 @@ class Committer:
             send_id=send_id,
         )
         submitted.poll_worker = poll_worker
-        if isinstance(command, StartWorkflow) and len(self._inbox) >= INBOX_MAX:
-            waiting = f"{len(self._inbox)} commands are waiting; try again in a second"
-            submitted.refuse(BusyError(waiting))
+        # A stored Send was taken in when it was made: refused again and again it would be set
+        # aside.
+        busy = self._backlog.refusal(command, len(self._inbox)) if send_id is None else None
+        if busy is not None:
+            submitted.refuse(busy)
             return submitted
+        submitted.backlog = self._backlog
+        self._backlog.size_bytes += payload_bytes(command)
         self._inbox.append(submitted)
         self.wake()
         return submitted

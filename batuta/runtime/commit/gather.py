@@ -60,6 +60,7 @@ class Gatherer:
 
     Args:
         seeds: Gives 16 random bytes for each Send settled in place.
+        is_shared: Whether other nodes write to the store too.
         deciding: ``core.decide``; the tests of the tests plant bugs here.
     """
 
@@ -71,6 +72,7 @@ class Gatherer:
         queues: Queues,
         seeds: Callable[[], bytes],
         environment: dict[str, str],
+        is_shared: bool,
         deciding: DecideFunction = decide,
     ) -> None:
         self.holds = Holds()
@@ -80,6 +82,7 @@ class Gatherer:
         self._queues = queues
         self._seeds = seeds
         self._environment = environment
+        self._is_shared = is_shared
         self._deciding = deciding
 
     def take(self, submitted: Submitted, flight: Flight, now_ms: int) -> None:
@@ -169,6 +172,10 @@ class Gatherer:
                     send.command, None, seed=self._seeds(), request_id=sender.request_id
                 )
                 found = self._decide_once(target, inner, now_ms)
+            if target is not None and self._is_shared and not target.entries:
+                # It changes nothing that memory knows of, and no version check says that memory
+                # knows all: a row makes its target decide, and be checked.
+                found = None
             if target is None or found is None or isinstance(found, Needs):
                 sender.other.append(send)
                 sender.unit.has_stored_sends = True
