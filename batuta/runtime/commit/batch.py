@@ -30,6 +30,7 @@ from batuta.model.change import (
 )
 from batuta.model.command import Command, StartWorkflow, UpdateReference
 from batuta.model.execution import Task, Workflow
+from batuta.runtime.commit.backlog import Backlog, payload_bytes
 from batuta.runtime.queues import Waiter
 from batuta.store.base import Decision, Entry, RunChanges
 
@@ -47,6 +48,7 @@ class Submitted:
         "answer",
         "answers",
         "attempts",
+        "backlog",
         "command",
         "error",
         "is_sure",
@@ -80,6 +82,7 @@ class Submitted:
         self.needs_rounds = 0
         self.error: Exception | None = None
         self.poll_worker: Waiter | None = None
+        self.backlog: Backlog | None = None  # that it is counted in until its answer
         self.is_sure = False  # decided on a run that was read after the command had come
         # The task it is about (of an UpdateReference once decided), and how it stood when the
         # answer became true: the run itself moves on before the caller looks.
@@ -88,6 +91,7 @@ class Submitted:
 
     def resolve(self, execution: Execution) -> None:
         """Tell the caller what became of the command."""
+        self._leave()
         if self.answer is None or self.answer.done():
             return
         if self.error is None:
@@ -98,10 +102,17 @@ class Submitted:
 
     def refuse(self, error: Exception) -> None:
         """Tell the caller why it was not done; a poll that came with it ends empty."""
+        self._leave()
         if self.poll_worker is not None:
             self.poll_worker.resolve([])
         if self.answer is not None and not self.answer.done():
             self.answer.set_exception(error)
+
+    def _leave(self) -> None:
+        """Make room for further commands, once."""
+        if self.backlog is not None:
+            self.backlog.size_bytes -= payload_bytes(self.command)
+            self.backlog = None
 
 
 class Share:
