@@ -75,7 +75,7 @@ class Committer:
         self._node = node
         self._trouble_wait_s = trouble_wait_s
         self._inbox: deque[Submitted] = deque()
-        self._backlog = Backlog()
+        self.backlog = Backlog()
         self._claims: deque[ClaimWanted] = deque()
         self._touches: list[tuple[Touch, asyncio.Future[bool]]] = []
         self._in_flight = 0
@@ -124,16 +124,6 @@ class Committer:
         self._gatherer.stored_targets = targets
 
     @property
-    def backlog(self) -> int:
-        """How many commands wait to be decided."""
-        return len(self._inbox)
-
-    @property
-    def backlog_bytes(self) -> int:
-        """How many bytes of payloads came with commands that have no answer yet."""
-        return self._backlog.size_bytes
-
-    @property
     def is_idle(self) -> bool:
         """True when nothing waits, is fetched or is at the store."""
         return not (self._inbox or self._holds or self._in_flight or self._claims or self._touches)
@@ -175,12 +165,12 @@ class Committer:
         submitted.poll_worker = poll_worker
         # A stored Send was taken in when it was made: refused again and again it would be set
         # aside.
-        busy = self._backlog.refusal(command, len(self._inbox)) if send_id is None else None
+        busy = self.backlog.refusal(command, len(self._inbox)) if send_id is None else None
         if busy is not None:
             submitted.refuse(busy)
             return submitted
-        submitted.backlog = self._backlog
-        self._backlog.size_bytes += payload_bytes(command)
+        submitted.backlog = self.backlog
+        self.backlog.size_bytes += payload_bytes(command)
         self._inbox.append(submitted)
         self.wake()
         return submitted
