@@ -199,6 +199,8 @@ class Counting:
         self._store = store
         self.calls: dict[str, int] = {}
         self.batches: list[Any] = []
+        self.gate = asyncio.Event()  # no batch goes on to the store while it is not set
+        self.gate.set()
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._store, name)
@@ -215,6 +217,7 @@ class Counting:
         """Count and keep the batch."""
         self.calls["commit"] = self.calls.get("commit", 0) + 1
         self.batches.append(batch)
+        await self.gate.wait()
         return await self._store.commit(batch)
 
     def forget(self) -> None:

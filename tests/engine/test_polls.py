@@ -36,7 +36,7 @@ async def polling(node: Node, count: int = 1, wait_ms: int = WAIT_MS) -> "asynci
     queue = node.engine.committer.queues.get("step")
     before = len(queue.waiters)
     async with asyncio.timeout(LIMIT_S):
-        while len(queue.waiters) == before:
+        while len(queue.waiters) == before and not waiting.done():
             await turns(1)
             await node.store.counts()  # gives the store's thread its turn
     return waiting
@@ -183,7 +183,7 @@ async def test_polls_abandoned_on_a_quiet_queue_are_forgotten(node: Node) -> Non
     assert not queue_of(node).waiters
 
 
-async def abandoned(node: Node, poller: "asyncio.Task[list[Polled]]", turns_before: int) -> bool:
+async def abandoned(poller: "asyncio.Task[list[Polled]]", turns_before: int) -> bool:
     """Cancel a poll so many turns of the loop from now; False when it was answered before."""
     await turns(turns_before)
     poller.cancel()
@@ -199,7 +199,7 @@ async def test_a_poll_abandoned_while_it_is_claimed_gives_its_task_back(
     await node.start("one")
 
     poller = asyncio.create_task(node.engine.poll("step", wait_ms=WAIT_MS))
-    is_abandoned = await abandoned(node, poller, turns_before)
+    is_abandoned = await abandoned(poller, turns_before)
 
     if is_abandoned:
         polled = await node.poll("step")
@@ -217,7 +217,7 @@ async def test_a_poll_abandoned_while_it_is_granted_gives_its_task_back(
     poller = await polling(node)
 
     start = asyncio.create_task(node.start("one"))
-    is_abandoned = await abandoned(node, poller, turns_before)
+    is_abandoned = await abandoned(poller, turns_before)
     await start
 
     if is_abandoned:

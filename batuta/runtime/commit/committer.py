@@ -25,7 +25,7 @@ from batuta.runtime.clock import pause
 from batuta.runtime.commit.backlog import Backlog, payload_bytes
 from batuta.runtime.commit.batch import DecideFunction, Share, Submitted, Unit
 from batuta.runtime.commit.cache import Cache
-from batuta.runtime.commit.flight import ClaimWanted, Flight
+from batuta.runtime.commit.flight import ClaimWanted, Flight, Touching
 from batuta.runtime.commit.gather import Gatherer
 from batuta.runtime.commit.handout import Handout
 from batuta.runtime.commit.load import TROUBLE_PAUSE_S, TROUBLE_WAIT_S, Loader
@@ -77,7 +77,7 @@ class Committer:
         self._inbox: deque[Submitted] = deque()
         self.backlog = Backlog()
         self._claims: deque[ClaimWanted] = deque()
-        self._touches: list[tuple[Touch, asyncio.Future[bool]]] = []
+        self._touches: list[Touching] = []
         self._in_flight = 0
         self._is_awake = False
         self._request_count = 0
@@ -178,7 +178,7 @@ class Committer:
     def touch(self, touch: Touch) -> "asyncio.Future[bool]":
         """Renew or give back a lease; False when it is no longer that one."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._touches.append((touch, answer))
+        self._touches.append(Touching(touch, answer))
         self.wake()
         return answer
 
@@ -226,6 +226,7 @@ class Committer:
 
     def _gather(self, flight: Flight, now_ms: int) -> None:
         """Decide what has arrived and is free to be decided."""
+        is_alone = False
         for _ in range(min(len(self._inbox), BATCH_MAX)):
             is_alone = self._inbox[0].attempts >= ALONE_FROM_ATTEMPT
             if is_alone and flight.shares:
@@ -237,11 +238,10 @@ class Committer:
             self._spawn(self._loader.load(flight.to_load))
         for work in flight.to_fetch:
             self._spawn(self._loader.fetch(*work))
-        while self._claims:
-            wanted = self._claims.popleft()
-            if wanted.waiter.is_open():
-                flight.claims.append(wanted)
-        flight.touches, self._touches = self._touches, []
+        if not (is_alone and flight.shares):
+            flight.claims = [wanted for wanted in self._claims if wanted.waiter.is_open()]
+            self._claims.clear()
+            flight.touches, self._touches = self._touches, []
         flight.close(self.queues, now_ms)
 
     def _release(self, workflow_id: str) -> None:
@@ -357,12 +357,18 @@ class Committer:
                 self._decide_again(unit)
             else:
                 self._give_up(unit, error)
+        if flight.claims or flight.touches:
+            await pause(TROUBLE_PAUSE_S)  # a store that goes on failing is not asked in a spin
         for wanted in flight.claims:
             wanted.queue.may_have = True
             self.queues.put_back(wanted.queue, wanted.waiter)
-        for _, answer in flight.touches:
-            if not answer.done():
-                answer.set_exception(StoreError(f"the heartbeat was not stored: {error}"))
+        for touching in flight.touches:
+            touching.attempts += 1
+            if touching.attempts < ATTEMPTS_MAX:
+                self._touches.append(touching)
+            elif not touching.answer.done():
+                reason = f"the heartbeat was not stored: {error}"
+                touching.answer.set_exception(StoreError(reason))
 
     async def _ask(self, flight: Flight) -> list[bool]:
         """Ask until the store answers; all False when it does not in time."""

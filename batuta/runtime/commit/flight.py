@@ -23,6 +23,17 @@ class ClaimWanted:
         self.hint_count = queue.hint_count
 
 
+class Touching:
+    """A heartbeat or a give-back on its way; both may be asked for again without harm."""
+
+    __slots__ = ("answer", "attempts", "touch")
+
+    def __init__(self, touch: Touch, answer: "asyncio.Future[bool]") -> None:
+        self.touch = touch
+        self.answer = answer
+        self.attempts = 0
+
+
 class Grant:
     """Tasks that go straight from a decision into a waiter's hands."""
 
@@ -54,7 +65,7 @@ class Flight:
         self.units: list[Unit] = []  # with something to write
         self.quiet: list[Unit] = []  # decided, but nothing changed: answered without a commit
         self.claims: list[ClaimWanted] = []
-        self.touches: list[tuple[Touch, asyncio.Future[bool]]] = []
+        self.touches: list[Touching] = []
         self.grants: list[Grant] = []
         self.followers: list[tuple[Queue, Submitted]] = []
         self.to_load: list[str] = []
@@ -70,13 +81,17 @@ class Flight:
         for unit in dict.fromkeys(share.unit for share in self.shares.values()):
             has_entries = any(share.entries for share in unit.shares)
             (self.units if has_entries else self.quiet).append(unit)
-        for queue, submitted in self.followers:
-            assert submitted.poll_worker is not None, "a follower polls"
-            queue.waiters.append(submitted.poll_worker)
+        following = [
+            (queue, waiter)
+            for queue, submitted in self.followers
+            # One whose caller wants no task any more (a node that drains) is an update alone.
+            if (waiter := submitted.poll_worker) is not None and waiter.is_open()
+        ]
+        for queue, waiter in following:
+            queue.waiters.append(waiter)
         self._lease_directly(queues, now_ms)
-        for queue, submitted in self.followers:
-            waiter = submitted.poll_worker
-            if waiter is None or waiter.is_reserved:
+        for queue, waiter in following:
+            if waiter.is_reserved:
                 continue
             queue.waiters.remove(waiter)
             if queue.may_have:
@@ -94,7 +109,7 @@ class Flight:
                 Claim(queue=c.queue.name, worker_id=c.waiter.worker_id, count=c.waiter.count)
                 for c in self.claims
             ],
-            touches=[touch for touch, _ in self.touches],
+            touches=[touching.touch for touching in self.touches],
         )
 
     def _lease_directly(self, queues: Queues, now_ms: int) -> None:

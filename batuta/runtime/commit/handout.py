@@ -79,9 +79,9 @@ class Handout:
                 self._spawn(self._answer_claim(wanted, leases))
             else:
                 self._resolve_claim(wanted, leases)
-        for (_, answer), is_done in zip(flight.touches, committed.touched, strict=True):
-            if not answer.done():
-                answer.set_result(is_done)
+        for touching, is_done in zip(flight.touches, committed.touched, strict=True):
+            if not touching.answer.done():
+                touching.answer.set_result(is_done)
 
     def _is_in_memory(self, lease: Lease) -> bool:
         """Say whether memory has the task as committed; another node may have made it."""

@@ -1,0 +1,168 @@
+"""A node that ends and another that goes on from the same store."""
+
+from batuta.model.execution import TaskStatus, WorkflowStatus
+from tests.engine.definitions import chain, child, simple, task_def, wait, workflow
+from tests.engine.node import Clock, OpenStore, running, turns
+
+
+async def test_queues_and_leases_outlive_a_node(open_store: OpenStore, clock: Clock) -> None:
+    async with running(open_store, clock) as node:
+        await node.register(chain("one", 1))
+        starts = await node.start_in_order("one", 3)
+        held = await node.poll("step", worker_id="w1")
+
+    async with running(open_store, clock) as node:
+        view = await node.task(starts[0], "s0")
+        assert view.lease == held.lease
+        await node.report(held, {"n": 1})
+        ready = await node.engine.poll("step", count=5, wait_ms=0)
+        assert [one.workflow.workflow_id for one in ready] == starts[1:]
+        for one in ready:
+            await node.report(one)
+
+        assert {await node.status_of(run) for run in starts} == {WorkflowStatus.COMPLETED}
+
+
+async def test_a_timer_set_before_a_restart_fires_after_it(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    async with running(open_store, clock) as node:
+        await node.register(workflow("waits", wait("pause", "60 seconds"), simple("after")))
+        run = await node.start("waits")
+
+    async with running(open_store, clock) as node:
+        await node.advance(59_000)
+        assert (await node.task(run, "pause")).task.status is TaskStatus.IN_PROGRESS
+        await node.advance(1_500)
+
+        assert (await node.task(run, "pause")).task.status is TaskStatus.COMPLETED
+        assert (await node.poll("step")).task.reference_name == "after"
+
+
+async def test_what_fell_due_while_no_node_ran_is_done_by_the_loops_of_the_next(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    async with running(open_store, clock) as node:
+        await node.register(workflow("waits", wait("pause", "60 seconds"), simple("after")))
+        run = await node.start("waits")
+    clock.move(61_000)
+
+    async with running(open_store, clock, has_loops=True) as node:
+        polled = await node.poll("step")
+
+        assert polled.workflow.workflow_id == run
+        report = await node.engine.status()
+        assert set(report.loops) == {"timers"}
+
+
+async def test_a_lease_made_before_a_restart_ends_after_it_and_the_task_is_tried_again(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    tasks = [task_def("step", responseTimeoutSeconds=30)]
+    async with running(open_store, clock) as node:
+        await node.register(chain("one", 1), tasks=tasks)
+        run = await node.start("one")
+        held = await node.poll("step")
+
+    async with running(open_store, clock) as node:
+        await node.advance(31_000)
+
+        again = await node.poll("step")
+        assert again.task.task_id != held.task.task_id
+        assert again.task.retry_count == 1
+        late = await node.report(held, {"n": "late"})
+        assert late.is_terminal
+        await node.report(again, {"n": "in time"})
+        tasks_of_run = (await node.engine.get(run)).tasks
+        assert [view.task.status for view in tasks_of_run] == [
+            TaskStatus.TIMED_OUT,
+            TaskStatus.COMPLETED,
+        ]
+
+
+async def test_a_stored_send_is_delivered_by_the_next_node(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    async with running(open_store, clock) as node:
+        await node.register(chain("inner", 1))
+        await node.register(workflow("outer", child("c", "inner"), simple("after", "last")))
+        outer = await node.start("outer", {"x": 1})
+        polled = await node.poll("step")
+    async with running(open_store, clock) as node:
+        # This node does not know the parent, so the child's end becomes a row.
+        await node.report(polled)
+        assert len((await node.store.due(0, 10)).sends) == 1
+
+    async with running(open_store, clock) as node:
+        await node.look_for_due()
+
+        assert (await node.store.due(0, 10)).sends == []
+        assert (await node.poll("last")).workflow.workflow_id == outer
+
+
+async def test_a_retry_that_waits_for_its_delay_comes_after_a_restart(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    tasks = [task_def("step", retryDelaySeconds=20)]
+    async with running(open_store, clock) as node:
+        await node.register(chain("one", 1), tasks=tasks)
+        run = await node.start("one")
+        await node.report(await node.poll("step"), status=TaskStatus.FAILED, reason="once")
+
+    async with running(open_store, clock) as node:
+        await node.advance(19_000)
+        assert await node.polls_nothing("step")
+        await node.advance(1_500)
+        await node.report(await node.poll("step"))
+
+        assert await node.status_of(run) is WorkflowStatus.COMPLETED
+
+
+async def test_a_lease_kept_alive_by_heartbeats_does_not_end(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    async with running(open_store, clock) as node:
+        await node.register(chain("one", 1), tasks=[task_def("step", responseTimeoutSeconds=30)])
+        run = await node.start("one")
+        held = await node.poll("step")
+
+        for _ in range(4):
+            await node.advance(20_000)
+            await node.engine.extend_lease(run, held.task.task_id)
+
+        await node.report(held)
+        assert await node.status_of(run) is WorkflowStatus.COMPLETED
+
+
+async def test_a_run_times_out_by_the_stores_clock(open_store: OpenStore, clock: Clock) -> None:
+    definition = chain("slow", 1, timeoutSeconds=60, timeoutPolicy="TIME_OUT_WF")
+    async with running(open_store, clock) as node:
+        await node.register(definition)
+        run = await node.start("slow")
+        held = await node.poll("step")
+
+        await node.advance(59_000)
+        assert await node.status_of(run) is WorkflowStatus.RUNNING
+        await node.advance(2_000)
+
+        assert await node.status_of(run) is WorkflowStatus.TIMED_OUT
+        assert (await node.report(held)).is_terminal
+
+
+async def test_nothing_of_a_stopped_node_fires_any_more(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    async with running(open_store, clock, has_loops=True) as node:
+        await node.register(workflow("waits", wait("pause", "1 seconds")))
+        run = await node.start("waits")
+        version = (await node.engine.get(run)).workflow.version
+    timers = node.engine.timers
+    clock.move(10_000)
+
+    timers._ring()
+    await turns()
+
+    assert not timers._in_work
+    assert timers._wake_handle is None
+    async with running(open_store, clock) as another:
+        assert (await another.engine.get(run)).workflow.version == version

@@ -1,0 +1,277 @@
+"""A store in trouble: unknown outcomes, poison decisions, and a node that drains."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from batuta.model.error import ClosingError, StoreError
+from batuta.model.execution import TaskStatus, WorkflowStatus
+from batuta.store.base import Batch, Committed
+from tests.engine.definitions import chain
+from tests.engine.node import Clock, Counting, Node, OpenStore, report_of, running, turns
+
+COMPLETED = WorkflowStatus.COMPLETED
+
+
+class Faulty(Counting):
+    """A store that fails some commits: before they are written, or after."""
+
+    def __init__(self, store: Any) -> None:
+        super().__init__(store)
+        self.fails_before: Callable[[Batch], bool] = lambda _batch: False
+        self.fails_after: Callable[[Batch], bool] = lambda _batch: False
+        self.fails_settled = 0
+
+    async def commit(self, batch: Batch) -> Committed:
+        """Write the batch, or not, and raise, or not."""
+        if self.fails_before(batch):
+            raise StoreError("planned: nothing was written")
+        committed: Committed = await super().commit(batch)
+        if self.fails_after(batch):
+            raise StoreError("planned: all was written")
+        return committed
+
+    async def settled(self, wanted: Any) -> list[bool]:
+        """Answer, after some failures."""
+        if self.fails_settled:
+            self.fails_settled -= 1
+            raise StoreError("planned: no answer")
+        answer: list[bool] = await self._store.settled(wanted)
+        return answer
+
+
+def once(applies: Callable[[Batch], bool] = lambda _batch: True) -> Callable[[Batch], bool]:
+    """Fail the first batch to which this applies."""
+    left = [1]
+
+    def fails(batch: Batch) -> bool:
+        if left[0] and applies(batch):
+            left[0] = 0
+            return True
+        return False
+
+    return fails
+
+
+def has_decisions(batch: Batch) -> bool:
+    return bool(batch.decisions)
+
+
+def runs_of(batch: Batch) -> set[str]:
+    return {run.workflow_id for decision in batch.decisions for run in decision.runs}
+
+
+@pytest.fixture
+async def node(open_store: OpenStore, clock: Clock) -> AsyncIterator[Node]:
+    """Give a node on a store that fails when told to."""
+    async with running(open_store, clock, wrap=Faulty) as node:
+        await node.register(chain("one", 1), chain("two", 2))
+        yield node
+
+
+WHEN = pytest.mark.parametrize("when", ["fails_before", "fails_after"])
+
+
+@WHEN
+async def test_a_start_of_unknown_outcome_happens_once(node: Node, when: str) -> None:
+    setattr(node.store, when, once(has_decisions))
+    node.store.fails_settled = 1
+
+    workflow_id = await node.start("one")
+
+    assert (await node.engine.get(workflow_id)).workflow.version == 1
+    assert sum((await node.store.counts()).values()) == 1
+    assert len(await node.engine.poll("step", count=5, wait_ms=0)) == 1
+
+
+@WHEN
+async def test_a_report_of_unknown_outcome_counts_once(node: Node, when: str) -> None:
+    workflow_id = await node.start("two")
+    polled = await node.poll("step")
+    setattr(node.store, when, once(has_decisions))
+
+    updated = await node.report(polled, {"n": 1})
+
+    assert updated.is_terminal
+    run = await node.engine.get(workflow_id)
+    assert run.workflow.version == 2
+    assert [view.task.status for view in run.tasks] == [TaskStatus.COMPLETED, TaskStatus.SCHEDULED]
+    await node.report(await node.poll("step"))
+    assert await node.status_of(workflow_id) is COMPLETED
+
+
+@WHEN
+async def test_a_waiting_poller_gets_its_task_though_the_outcome_was_unknown(
+    node: Node, when: str
+) -> None:
+    await node.polls_nothing("step")
+    poller = asyncio.create_task(node.poll("step"))
+    await turns()
+    setattr(node.store, when, once(has_decisions))
+
+    workflow_id = await node.start("one")
+
+    polled = await poller
+    assert polled.workflow.workflow_id == workflow_id
+    await node.report(polled)
+    assert await node.status_of(workflow_id) is COMPLETED
+
+
+@WHEN
+async def test_update_and_poll_of_unknown_outcome_gives_the_next_task_once(
+    node: Node, when: str
+) -> None:
+    await node.start("two")
+    polled = await node.poll("step")
+    await node.polls_nothing("step")
+    setattr(node.store, when, once(has_decisions))
+
+    # It may come back empty-handed, as any poll may; then the task is ready for the next poll.
+    following = await node.engine.update_and_poll(report_of(polled))
+    if following is None:
+        following = await node.poll("step")
+
+    assert following.task.reference_name == "s1"
+    assert await node.polls_nothing("step")
+
+
+@WHEN
+async def test_commands_behind_an_unknown_outcome_follow_in_their_order(
+    node: Node, when: str
+) -> None:
+    workflow_id = await node.start("one")
+    polled = await node.poll("step")
+    setattr(node.store, when, once(has_decisions))
+
+    from batuta.model.command import LogTask
+
+    task_id = polled.task.task_id
+    logs = [LogTask(workflow_id=workflow_id, task_id=task_id, line=str(n)) for n in range(4)]
+    futures = [node.engine.committer.submit(logs[0])]
+    await turns(2)
+    futures += [node.engine.committer.submit(log) for log in logs[1:]]
+    await asyncio.gather(*futures)
+
+    assert [found.line for found in await node.engine.logs(task_id)] == ["0", "1", "2", "3"]
+    assert (await node.engine.get(workflow_id)).workflow.version == 5
+
+
+async def test_a_claim_that_failed_is_asked_for_again(node: Node) -> None:
+    workflow_id = await node.start("one")
+    node.store.fails_before = once()
+
+    polled = await node.poll("step")
+
+    assert polled.workflow.workflow_id == workflow_id
+
+
+async def test_a_store_that_goes_on_failing_is_not_asked_in_a_spin(node: Node) -> None:
+    failures = []
+    node.store.fails_before = lambda batch: failures.append(batch) is None
+    waiting = asyncio.get_running_loop().create_task(node.engine.poll("step", wait_ms=300))
+
+    assert await waiting == []
+
+    assert 2 <= len(failures) <= 10
+
+
+async def test_a_task_is_given_back_though_the_store_failed_once(node: Node) -> None:
+    await node.start("one")
+    polled = await node.poll("step")
+    node.store.fails_before = once(lambda batch: bool(batch.touches))
+
+    await node.engine.give_back([polled])
+
+    again = await node.poll("step")
+    assert again.task.task_id == polled.task.task_id
+
+
+@WHEN
+async def test_a_heartbeat_outlives_a_failed_commit(node: Node, when: str) -> None:
+    workflow_id = await node.start("one")
+    polled = await node.poll("step")
+    node.clock.move(1_000)
+    setattr(node.store, when, once(lambda batch: bool(batch.touches)))
+
+    await node.engine.extend_lease(workflow_id, polled.task.task_id)
+
+    [lease] = (await node.store.load([(workflow_id, 0)]))[workflow_id].leases
+    assert lease.expires_at_ms > polled.lease.expires_at_ms
+
+
+async def test_a_poison_run_is_refused_and_hurts_nobody_else(node: Node) -> None:
+    poison = await node.start("one")
+    bad = await node.poll("step")
+    good = await node.start_in_order("one", 10)
+    held = await node.engine.poll("step", count=10, wait_ms=0)
+    node.store.fails_before = lambda batch: poison in runs_of(batch)
+
+    reports = [node.report(bad), *(node.report(one) for one in held)]
+    beats = [
+        node.engine.extend_lease(one.workflow.workflow_id, one.task.task_id) for one in held[:3]
+    ]
+    answers = await asyncio.gather(*reports, *beats, node.start("one"), return_exceptions=True)
+
+    assert isinstance(answers[0], StoreError)
+    assert [answer for answer in answers[1:] if isinstance(answer, Exception)] == []
+    assert {await node.status_of(run) for run in good} == {COMPLETED}
+    assert (await node.engine.get(poison)).workflow.version == 1
+    assert (await node.poll("step")).workflow.workflow_id == answers[-1]
+
+
+async def test_a_run_that_was_poison_goes_on_when_it_is_one_no_more(node: Node) -> None:
+    run = await node.start("one")
+    polled = await node.poll("step")
+    node.store.fails_before = lambda batch: run in runs_of(batch)
+    with pytest.raises(StoreError):
+        await node.report(polled)
+
+    node.store.fails_before = lambda _batch: False
+    await node.report(polled)
+
+    assert await node.status_of(run) is COMPLETED
+
+
+async def test_a_draining_node_refuses_starts_and_answers_waiting_polls_empty(node: Node) -> None:
+    await node.polls_nothing("step")
+    poller = asyncio.create_task(node.engine.poll("step", wait_ms=60_000))
+    await turns()
+
+    await node.engine.stop()
+
+    assert await poller == []
+    assert await node.engine.poll("step", wait_ms=60_000) == []
+    with pytest.raises(ClosingError):
+        await node.start("one")
+
+
+async def test_a_draining_node_finishes_the_updates_in_flight(node: Node) -> None:
+    runs = await node.start_in_order("one", 5)
+    held = await node.engine.poll("step", count=5, wait_ms=0)
+    node.store.gate.clear()
+    reports = [asyncio.create_task(node.report(one)) for one in held]
+    await turns()
+
+    stopping = asyncio.create_task(node.engine.stop())
+    await turns()
+    assert not stopping.done()
+    node.store.gate.set()
+    await stopping
+
+    assert all(report.done() for report in reports)
+    assert {await node.status_of(run) for run in runs} == {COMPLETED}
+
+
+async def test_an_update_and_poll_while_draining_is_an_update_alone(node: Node) -> None:
+    workflow_id = await node.start("two")
+    polled = await node.poll("step")
+    await node.polls_nothing("step")  # so that the next task could be handed out directly
+    node.engine.drain()
+
+    assert await node.engine.update_and_poll(report_of(polled, {"n": 1})) is None
+
+    assert (await node.task(workflow_id, "s0")).task.status is TaskStatus.COMPLETED
+    [depth] = await node.store.queues()
+    assert (depth.ready, depth.leased) == (1, 0)
