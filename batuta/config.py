@@ -19,8 +19,8 @@ from batuta.model.error import InvalidError
 
 PREFIX = "BATUTA_"
 
-# Read by the repository's own test tools, see docs/reference/development-commands.md.
-DEVELOPMENT_NAMES = frozenset({"BATUTA_SIM_SEEDS", "BATUTA_KILLS"})
+# Read by the repository's own tests, see docs/reference/development-commands.md.
+DEVELOPMENT_NAMES = frozenset({"BATUTA_SIM_SEEDS", "BATUTA_KILLS", "BATUTA_TEST_POSTGRES_URL"})
 
 HOUR_MS = 3_600_000
 
