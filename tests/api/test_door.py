@@ -59,9 +59,10 @@ async def test_a_foreign_host_is_refused_on_every_path(client: Client, host: str
         assert answer.json["code"] == "WRONG_HOST"
 
 
-async def test_hosts_that_were_refused_are_not_remembered(client: Client) -> None:
+async def test_only_hosts_that_were_let_in_are_remembered(client: Client) -> None:
+    assert (await client.ask("GET /health", headers={"host": "localhost:8"})).status == 200
     for number in range(300):
-        host = f"evil{number}.example"
+        host = f"evil{number or ''}.example"
         assert (await client.ask("GET /health", headers={"host": host})).status == 403
 
     assert (await client.ask("GET /health", headers={"host": "localhost:9"})).status == 200

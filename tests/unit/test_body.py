@@ -105,6 +105,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a key twice, once escaped": (b'{"a":1,"\\u0061":2}', "'a' is given twice"),
     "a key twice, colons in text": (b'{"a":"::::","a":1}', "'a' is given twice"),
     "a key twice, colons escaped": (b'{"a":"\\u003a\\u003A","a":1,"a":2}', "'a' is given twice"),
+    "a key twice, hidden by a colon": (b'{"a":1,"a":2,"b":"\\u003a"}', "'a' is given twice"),
     "an empty key twice": (b'{"":1,"":2}', "is given twice"),
 }
 
