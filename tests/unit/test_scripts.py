@@ -200,7 +200,7 @@ async def test_nothing_is_started_or_imported_before_the_first_script() -> None:
     program = (
         "import sys\n"
         "import batuta.runtime.sandbox.pool as pool\n"
-        "print('quickjs' in sys.modules, 'ctypes' in sys.modules)\n"
+        "print('_quickjs' in sys.modules, 'ctypes' in sys.modules)\n"
     )
     sandbox = Sandbox()
 

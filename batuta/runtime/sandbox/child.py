@@ -10,7 +10,9 @@ import resource
 import sys
 from typing import BinaryIO
 
-import quickjs  # type: ignore[import-untyped]
+# quickjs-ng's extension without its Python part, which starts a thread and takes as long again
+# to import; a process with threads may not leave its user namespace.
+import _quickjs as quickjs  # type: ignore[import-not-found]
 
 from batuta.runtime.sandbox import (
     ANSWER,

@@ -201,7 +201,7 @@ async def start_child(cpu_s_max: int) -> Child:
 
 def _import_folders() -> list[str]:
     """Return where the child finds this package and the interpreter."""
-    found = importlib.util.find_spec("quickjs")
+    found = importlib.util.find_spec("_quickjs")
     if found is None or found.origin is None:
         return [_PACKAGE_FOLDER]
-    return [_PACKAGE_FOLDER, str(Path(found.origin).parents[1])]
+    return [_PACKAGE_FOLDER, str(Path(found.origin).parent)]
