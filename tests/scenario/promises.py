@@ -48,6 +48,7 @@ def check_run(
     """Hold a run after a commit against what must be true of every run."""
     _check_indexes(execution)
     _check_journal(execution, entries)
+    _check_passes(execution)
     workflow = execution.workflow
     live = {task.task_id for task in execution.live_tasks()}
     with_timer = {task_id for task_id, _ in timers if task_id}
@@ -119,6 +120,21 @@ def _check_indexes(execution: Execution) -> None:
     )
     assert execution.seq_last == fresh.seq_last
     assert execution.size_bytes == fresh.size_bytes
+
+
+def _check_passes(execution: Execution) -> None:
+    """A loop's next pass begins when all of the one before has ended, never earlier."""
+    newest: dict[str, int] = {}
+    for task in execution.in_order():
+        loops, numbers = execution.graph.loops_of(task), task.suffix.split("__")[1:]
+        for loop, number in zip(loops, map(int, numbers), strict=True):
+            if not task.status.is_terminal:
+                holder = execution.latest_task(loop)
+                assert holder is not None, "a loop outlives its tasks"
+                assert holder.iteration == number, f"{task.reference_name} is of an older pass"
+            if task.retry_count == 0:
+                assert number >= newest.get(loop, 0), f"{task.reference_name} came too late"
+                newest[loop] = number
 
 
 def _check_journal(execution: Execution, entries: Iterable[tuple[int, int, bytes]]) -> None:
