@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 from batuta import __version__
 from batuta.config import Settings
-from batuta.model.change import Failure
-from batuta.model.payload import Payload
 from batuta.runtime.clock import StoreClock, wall_ms
 from batuta.runtime.engine import Engine, EngineStore
+from batuta.runtime.sandbox.pool import Sandbox
 
 if TYPE_CHECKING:
     import uvicorn
@@ -75,10 +74,11 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         offset_ms = started_ms - wall_ms() if is_postgres(settings.db) else 0
         clock = StoreClock(wall=lambda: wall_ms() + offset_ms, not_before_ms=started_ms)
         names = settings.expression_environment
+        sandbox = Sandbox(script_ms_max=settings.script_ms_max)
         engine = Engine(
             store,
             now_ms=clock.now_ms,
-            scripts=_NoSandbox(),
+            scripts=sandbox,
             version=__version__,
             cache_bytes_max=settings.cache_bytes_max,
             environment={name: os.environ[name] for name in names if name in os.environ},
@@ -98,6 +98,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
             yield engine
         finally:
             await engine.stop()
+            await sandbox.stop()
     finally:
         await store.close()
 
@@ -198,10 +199,3 @@ def _url(server: "uvicorn.Server", settings: Settings) -> str:
     host = settings.host if ":" not in settings.host else f"[{settings.host}]"
     return f"http://{host}:{port}"
 
-
-class _NoSandbox:
-    """Answers that a script is not simple enough, until the sandbox is there."""
-
-    async def evaluate(self, source: str, argument: bytes) -> Payload | Failure:
-        """Refuse the script by name."""
-        return Failure(f"the script needs the sandbox ({len(argument)} bytes): {source[:80]!r}")

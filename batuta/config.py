@@ -63,6 +63,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_ms: Annotated[
         int, _says("How long a stopping process waits for what is under way.", ge=0, le=HOUR_MS)
     ] = 10_000
+    script_ms_max: Annotated[
+        int, _says("How long one script of a definition may run.", ge=10, le=60_000)
+    ] = 4_000
     strict: Annotated[bool, _says("Refuse every definition that Conductor refuses.")] = False
     server_url: Annotated[
         str,
