@@ -68,12 +68,10 @@ class Committer:
     ) -> None:
         self._store = store
         self._cache = cache
-        self._fetcher = fetcher
         self._now_ms = now_ms
         self._seeds = seeds
         self._on_commit = on_commit
         self._node = node
-        self._trouble_wait_s = trouble_wait_s
         self._inbox: deque[Submitted] = deque()
         self.backlog = Backlog()
         self._claims: deque[ClaimWanted] = deque()
@@ -94,25 +92,31 @@ class Committer:
             deciding=deciding,
         )
         self._holds = self._gatherer.holds
-        self._loader = Loader(
-            store,
-            cache=cache,
+        self._loader = self._new_loader(fetcher, trouble_wait_s)
+        self._handout = self._new_handout(fetcher)
+        self.give_back = self._handout.give_back
+        self.give_back_leases = self._handout.give_back_leases
+
+    def _new_loader(self, fetcher: Fetcher, trouble_wait_s: float) -> Loader:
+        return Loader(
+            self._store,
+            cache=self._cache,
             fetcher=fetcher,
             holds=self._holds,
             release=self._release,
             trouble_wait_s=trouble_wait_s,
         )
-        self._handout = Handout(
-            store,
-            cache=cache,
+
+    def _new_handout(self, fetcher: Fetcher) -> Handout:
+        return Handout(
+            self._store,
+            cache=self._cache,
             queues=self.queues,
             definitions=fetcher.definitions,
             touch=self.touch,
             is_busy=self.is_busy,
             spawn=self._spawn,
         )
-        self.give_back = self._handout.give_back
-        self.give_back_leases = self._handout.give_back_leases
 
     @property
     def stored_targets(self) -> set[str]:
@@ -371,21 +375,13 @@ class Committer:
                 touching.answer.set_exception(StoreError(reason))
 
     async def _ask(self, flight: Flight) -> list[bool]:
-        """Ask until the store answers; all False when it does not in time."""
+        """Ask the journal which units are on disk; see ``Loader.settled``."""
         shares = [next(share for share in unit.shares if share.entries) for unit in flight.units]
         wanted = [
             (share.execution.workflow.workflow_id, share.entries[-1].version, share.request_id)
             for share in shares
         ]
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._trouble_wait_s
-        while True:
-            try:
-                return await self._store.settled(wanted)
-            except Exception:  # noqa: BLE001  the store is still down
-                if loop.time() >= until:
-                    return [False] * len(flight.units)
-                await pause(TROUBLE_PAUSE_S)
+        return await self._loader.settled(wanted)
 
     def _give_up(self, unit: Unit, error: Exception) -> None:
         for share in unit.shares:

@@ -58,6 +58,18 @@ class Loader:
         for workflow_id in workflow_ids:
             self._release(workflow_id)
 
+    async def settled(self, wanted: list[tuple[str, int, str]]) -> list[bool]:
+        """Ask until the store answers, see ``Store.settled``; all False when not in time."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._trouble_wait_s
+        while True:
+            try:
+                return await self._store.settled(wanted)
+            except Exception:  # noqa: BLE001  the store is still down
+                if loop.time() >= until:
+                    return [False] * len(wanted)
+                await pause(TROUBLE_PAUSE_S)
+
     def _refuse_all(self, workflow_ids: list[str], error: Exception) -> None:
         for workflow_id in workflow_ids:
             self._refuse_waiting(workflow_id, error)
