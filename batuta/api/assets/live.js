@@ -55,12 +55,12 @@ function table(heads, rows) {
 function runRow(run) {
   const link = make("a", { href: `/?run=${encodeURIComponent(run.workflowId)}`, title: run.workflowId, text: run.workflowName });
   const version = make("span", { class: "quiet small", text: ` v${run.workflowVersion}` });
+  const reason = run.reasonForIncompletion;
   return make("tr", {},
     make("td", {}, statusChip(run.status)),
-    make("td", {}, link, version),
+    make("td", {}, link, version, reason ? make("div", { class: "reason", text: reason }) : null),
     cell(runTime(run), "number"),
-    cell(ago(run.createTime), "number optional quiet"),
-    cell(run.reasonForIncompletion ?? "", "reason optional"));
+    cell(ago(run.createTime), "number optional quiet"));
 }
 
 function queueRow(queue) {
@@ -88,13 +88,13 @@ function overview(state) {
   const parts = [make("section", { class: "tiles", "aria-label": "Runs by status" }, ...tiles)];
   if (state.isDraining) parts.unshift(make("p", { class: "card fault", text: "This server is shutting down: it finishes what it has and starts nothing new." }));
   if (!state.recent.length) parts.push(emptyState());
-  const runs = table([["Status"], ["Workflow"], ["Time", "number"], ["Started", "number optional"], ["Reason", "optional"]], state.recent.map(runRow));
+  const runs = table([["Status"], ["Workflow"], ["Time", "number"], ["Started", "number optional"]], state.recent.map(runRow));
   const queues = table([["Queue"], ["Ready", "number"], ["Held", "number"], ["Last poll", "number"]], state.queues.map(queueRow));
   const queueCard = make("section", { class: "card" }, make("h2", { text: "Queues" }),
     state.queues.length ? queues : make("p", { class: "quiet", text: "No task waits and no worker has polled yet." }));
   const left = state.recent.length ? make("section", { class: "card" }, make("h2", { text: "Latest runs" }), runs) : null;
   parts.push(make("div", { class: left ? "columns" : "" }, left, queueCard));
-  const loops = Object.entries(state.loops).map(([name, loop]) => `${name}: ${Object.entries(loop).map(([key, value]) => `${key} ${value}`).join(", ")}`);
+  const loops = Object.entries(state.loops).map(([name, loop]) => `${name}: last pass ${duration(loop.lastPassMsAgo ?? 0)} ago, ${loop.errors ?? 0} errors`);
   if (loops.length) parts.push(make("p", { class: "quiet small", text: `Background loops. ${loops.join("; ")}` }));
   return parts;
 }
@@ -109,21 +109,22 @@ function taskRow(task, run) {
   const begin = run.createTime;
   const span = Math.max((run.endTime || now()) - begin, 1);
   const from = (task.startTime || task.scheduledTime || begin) - begin;
-  const to = (task.endTime || (task.startTime ? now() : task.scheduledTime)) - begin;
+  const to = (task.endTime || run.endTime || now()) - begin;
   const bar = make("span", { class: `bar ${MOODS[task.status] ?? ""}` });
   const left = Math.min(Math.max((100 * from) / span, 0), 99);
   bar.style.left = `${left}%`;
   bar.style.width = `${Math.min(Math.max((100 * (to - from)) / span, 0.5), 100 - left)}%`;
-  const attempt = task.retryCount ? `, attempt ${task.retryCount + 1}` : "";
+  const kind = task.taskType === task.referenceTaskName ? null : task.taskType;
+  const attempt = task.retryCount ? `attempt ${task.retryCount + 1}` : null;
   const name = make("span", { class: "nested" },
     make("span", { text: task.referenceTaskName }),
-    make("span", { class: "quiet small", text: ` ${task.taskType === task.referenceTaskName ? "" : task.taskType}${attempt}` }));
+    make("span", { class: "quiet small", text: ` ${[kind, attempt].filter(Boolean).join(", ")}` }));
   name.style.setProperty("--depth", String((task.referenceTaskName.match(/__\d+/g) ?? []).length));
   const time = task.startTime ? duration((task.endTime || now()) - task.startTime) : "";
   const facts = [`id ${task.taskId}`, task.workerId && `worker ${task.workerId}`, task.domain && `domain ${task.domain}`, task.pollCount && `polled ${task.pollCount} times`].filter(Boolean);
   const child = task.subWorkflowId ? make("a", { href: `/?run=${encodeURIComponent(task.subWorkflowId)}`, text: "show the sub-workflow" }) : null;
   const details = make("details", { class: "task" },
-    make("summary", {}, make("span", {}, statusChip(task.status)), name, make("span", { class: "track" }, bar), make("span", { class: "small quiet", text: time })),
+    make("summary", {}, make("span", {}, statusChip(task.status)), name, make("span", { class: "track" }, bar), make("span", { class: "small quiet time", text: time })),
     make("div", { class: "body" },
       make("span", { class: "quiet small mono", text: facts.join(", ") }), child,
       task.reasonForIncompletion ? make("p", { class: "reason-text", text: task.reasonForIncompletion }) : null,
@@ -135,7 +136,7 @@ function taskRow(task, run) {
 
 function runView(run) {
   document.title = `${run.workflowName} - Batuta`;
-  const facts = [`version ${run.workflowVersion}`, `started ${new Date(run.createTime).toLocaleString()}`, `took ${runTime(run)}`, `${run.tasks.length} tasks`];
+  const facts = [`version ${run.workflowVersion}`, `started ${new Date(run.createTime).toLocaleString()}`, `${run.endTime ? "took" : "for"} ${runTime(run)}`, `${run.tasks.length} tasks`];
   if (run.correlationId) facts.push(`correlation ${run.correlationId}`);
   const parent = run.parentWorkflowId ? make("a", { href: `/?run=${encodeURIComponent(run.parentWorkflowId)}`, text: "show the parent" }) : null;
   const head = make("section", { class: "card" },
