@@ -32,7 +32,7 @@ from batuta.runtime.commit.cache import CACHE_BYTES_MAX, Cache
 from batuta.runtime.commit.committer import Committer
 from batuta.runtime.commit.load import TROUBLE_WAIT_S
 from batuta.runtime.definitions import Definitions
-from batuta.runtime.fetch import Fetcher, ScriptRunner
+from batuta.runtime.fetch import Fetcher, ScriptRunner, whole_run, whole_tasks
 from batuta.runtime.lifecycle import Supervisor
 from batuta.runtime.queues import LOCAL_WORKER, Waiter
 from batuta.runtime.timers import Timers
@@ -201,7 +201,8 @@ class Engine:
         Raises:
             NotFoundError: No such run.
         """
-        return run_view(await self.committer.committed(workflow_id), with_tasks=with_tasks)
+        execution = await self.committer.committed(workflow_id)
+        return await whole_run(self._store, run_view(execution, with_tasks=with_tasks))
 
     async def get_task(self, task_id: str) -> tuple[RunView, TaskView]:
         """Return a task and its run.
@@ -214,7 +215,9 @@ class Engine:
         task = execution.task(task_id)
         if task is None:
             raise NotFoundError(f"no task {task_id!r}")
-        return run_view(execution, with_tasks=False), task_view(execution, task)
+        run = await whole_run(self._store, run_view(execution, with_tasks=False))
+        [view] = await whole_tasks(self._store, workflow_id, [task_view(execution, task)])
+        return run, view
 
     # -- tasks ----------------------------------------------------------------------------------
 

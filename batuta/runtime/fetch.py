@@ -1,8 +1,10 @@
 """Answers to what a decision needs: definitions, payloads, scripts, domains."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from batuta.core.execution import Execution
 from batuta.model.change import (
@@ -16,6 +18,7 @@ from batuta.model.change import (
 )
 from batuta.model.payload import Payload
 from batuta.runtime.definitions import Definitions
+from batuta.runtime.view import Polled, RunView, TaskView
 from batuta.store.base import Store
 
 
@@ -83,3 +86,62 @@ def _load_into(execution: Execution, need: NeedPayload, payload: Payload) -> Non
     if held is not None and held.raw is None:
         held.raw = payload.raw
         execution.size_bytes += payload.size_bytes
+
+
+async def whole_polled(store: Store, polled: Sequence[Polled]) -> list[Polled]:
+    """Return tasks with the bytes of payloads that were loaded without them.
+
+    Raises:
+        StoreError: The database failed.
+    """
+    if all(one.input.is_loaded and one.output.is_loaded for one in polled):
+        return list(polled)
+    places = []
+    for one in polled:
+        workflow_id, seq = one.workflow.workflow_id, one.task.seq
+        places += [(workflow_id, seq, "input", one.input), (workflow_id, seq, "output", one.output)]
+    found = iter(await _whole(store, places))
+    return [replace(one, input=next(found), output=next(found)) for one in polled]
+
+
+async def whole_tasks(store: Store, workflow_id: str, tasks: Sequence[TaskView]) -> list[TaskView]:
+    """Return a run's tasks with the bytes of all payloads.
+
+    Raises:
+        StoreError: The database failed.
+    """
+    if all(view.input.is_loaded and view.output.is_loaded for view in tasks):
+        return list(tasks)
+    places = []
+    for view in tasks:
+        seq = view.task.seq
+        places += [(workflow_id, seq, "input", view.input)]
+        places += [(workflow_id, seq, "output", view.output)]
+    found = iter(await _whole(store, places))
+    return [replace(view, input=next(found), output=next(found)) for view in tasks]
+
+
+async def whole_run(store: Store, run: RunView) -> RunView:
+    """Return a run, and the tasks that it is shown with, with the bytes of all payloads.
+
+    Raises:
+        StoreError: The database failed.
+    """
+    workflow_id = run.workflow.workflow_id
+    tasks = await whole_tasks(store, workflow_id, run.tasks)
+    own = await _whole(
+        store,
+        [
+            (workflow_id, 0, "input", run.input),
+            (workflow_id, 0, "output", run.output),
+            (workflow_id, 0, "variables", run.variables),
+        ],
+    )
+    return replace(run, input=own[0], output=own[1], variables=own[2], tasks=tasks)
+
+
+async def _whole(store: Store, places: Sequence[tuple[str, int, str, Payload]]) -> list[Payload]:
+    """Return the payloads, those without bytes read from the store in one go."""
+    missing = [place[:3] for place in places if not place[3].is_loaded]
+    found = iter(await store.fetch(missing)) if missing else iter(())
+    return [place[3] if place[3].is_loaded else next(found) for place in places]

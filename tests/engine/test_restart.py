@@ -23,6 +23,44 @@ async def test_queues_and_leases_outlive_a_node(open_store: OpenStore, clock: Cl
         assert {await node.status_of(run) for run in starts} == {WorkflowStatus.COMPLETED}
 
 
+async def test_payloads_too_large_for_a_row_reach_workers_and_readers_after_a_restart(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    large = "x" * 50_000
+    definition = workflow(
+        "large",
+        simple("first", inputParameters={"x": "${workflow.input.x}", "n": 1}),
+        simple("second", inputParameters={"y": "${first.output.y}"}),
+        outputParameters={"z": "${second.output.z}"},
+    )
+    async with running(open_store, clock) as node:
+        await node.register(definition)
+        run_id = await node.start("large", {"x": large})
+
+    async with running(open_store, clock) as node:
+        first = await node.poll("step")
+        assert first.input.value == {"x": large, "n": 1}
+        await node.engine.give_back([first])
+        first = await node.poll("step")  # now the run is in memory, its payloads are not
+        assert first.input.value == {"x": large, "n": 1}
+        await node.report(first, {"y": large}, TaskStatus.IN_PROGRESS)
+    async with running(open_store, clock) as node:
+        first = await node.poll("step")
+        assert first.output.value == {"y": large}
+        await node.report(first, {"y": large})
+    async with running(open_store, clock) as node:
+        second = await node.poll("step")
+        assert second.input.value == {"y": large}
+        await node.report(second, {"z": large})
+
+    async with running(open_store, clock) as node:
+        run = await node.engine.get(run_id)
+        assert (run.input.value, run.output.value) == ({"x": large}, {"z": large})
+        assert run.tasks[0].output.value == {"y": large}
+        _, view = await node.engine.get_task(second.task.task_id)
+        assert (view.input.value, view.output.value) == ({"y": large}, {"z": large})
+
+
 async def test_a_timer_set_before_a_restart_fires_after_it(
     open_store: OpenStore, clock: Clock
 ) -> None:

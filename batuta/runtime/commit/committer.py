@@ -130,7 +130,8 @@ class Committer:
     @property
     def is_idle(self) -> bool:
         """True when nothing waits, is fetched or is at the store."""
-        return not (self._inbox or self._holds or self._in_flight or self._claims or self._touches)
+        waiting = self._inbox or self._claims or self._touches
+        return not (waiting or self._holds or self._in_flight or self._tasks)
 
     def submit(
         self, command: Command, *, actor: str = "", send_id: int | None = None

@@ -17,7 +17,8 @@ from batuta.runtime.commit.batch import Unit
 from batuta.runtime.commit.cache import Cache, build
 from batuta.runtime.commit.flight import ClaimWanted, Flight, Grant, polled_view
 from batuta.runtime.definitions import Definitions
-from batuta.runtime.queues import Queues
+from batuta.runtime.fetch import whole_polled
+from batuta.runtime.queues import Queues, Waiter
 from batuta.runtime.view import Polled
 from batuta.store.base import Committed, Store, Touch
 
@@ -61,8 +62,8 @@ class Handout:
         ]
         if not polled:
             self._queues.put_back(grant.queue, grant.waiter)
-        elif not grant.waiter.resolve(polled):
-            self.give_back(polled)
+        else:
+            self._answer(grant.waiter, polled)
 
     def hand_out(self, flight: Flight, committed: Committed) -> None:
         """Answer the pollers that asked the table, and the heartbeats."""
@@ -107,13 +108,16 @@ class Handout:
                 view = polled_view(execution, lease)
                 if view is not None:
                     polled.append(view)
+            polled = await whole_polled(self._store, polled)
         except StoreError:
+            polled = []
             _log.warning("tasks claimed but not read are given back", exc_info=True)
             self.give_back_leases(leases)
         except Exception:  # noqa: BLE001  one run that cannot be read
             # A run that cannot be read would be claimed again at once, for ever, by every
             # poller: its lease keeps it away from them until it ends.
             _log.exception("tasks claimed cannot be read: %s", ids)
+            polled = []
         if not wanted.waiter.resolve(polled):
             self.give_back(polled)
 
@@ -135,8 +139,24 @@ class Handout:
             view = polled_view(execution, lease)
             if view is not None:
                 polled.append(view)
-        if not wanted.waiter.resolve(polled):
+        self._answer(wanted.waiter, polled)
+
+    def _answer(self, waiter: Waiter, polled: list[Polled]) -> None:
+        """Answer a poller; first read the payloads that memory has only the sizes of."""
+        if not all(one.input.is_loaded and one.output.is_loaded for one in polled):
+            self._spawn(self._answer_whole(waiter, polled))
+        elif not waiter.resolve(polled):
             self.give_back(polled)
+
+    async def _answer_whole(self, waiter: Waiter, polled: list[Polled]) -> None:
+        try:
+            whole = await whole_polled(self._store, polled)
+        except StoreError:
+            _log.warning("tasks whose payloads cannot be read are given back", exc_info=True)
+            self.give_back(polled)
+            whole = []
+        if not waiter.resolve(whole):
+            self.give_back(whole)
 
     def give_back(self, polled: Sequence[Polled]) -> None:
         """Return tasks whose answer found nobody; they are ready again in their old place."""
