@@ -2,6 +2,7 @@
 // Whatever the server sends goes through textContent, so nothing in a payload becomes markup.
 
 const EVERY_MS = 1000;
+const TASKS_MAX = 500; // of a run that are drawn, the newest; a run may have thousands
 const MOODS = {
   COMPLETED: "good", COMPLETED_WITH_ERRORS: "held", RUNNING: "busy", IN_PROGRESS: "busy", PAUSED: "held",
   FAILED: "bad", FAILED_WITH_TERMINAL_ERROR: "bad", TIMED_OUT: "bad", TERMINATED: "bad", CANCELED: "bad",
@@ -14,10 +15,9 @@ const pulse = document.getElementById("pulse");
 const about = document.getElementById("about");
 const runId = new URLSearchParams(location.search).get("run");
 const open = new Set();
-let serverLeadMs = 0;
 let shown = "";
 let timer = 0;
-let isFinal = false;
+let pauseMs = EVERY_MS;
 
 function make(tag, options = {}, ...children) {
   const element = document.createElement(tag);
@@ -43,9 +43,9 @@ function duration(ms) {
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days`;
 }
 
-const now = () => Date.now() + serverLeadMs;
+const now = () => Date.now();
 const ago = (at) => (at ? `${duration(Math.max(now() - at, 0))} ago` : "never");
-const runTime = (run) => duration((run.endTime || now()) - run.createTime);
+const runTime = (run) => duration(Math.max((run.endTime || now()) - run.createTime, 0));
 
 function table(heads, rows) {
   const head = make("tr", {}, ...heads.map(([text, kind]) => make("th", { class: kind ?? "", scope: "col", text })));
@@ -53,7 +53,7 @@ function table(heads, rows) {
 }
 
 function runRow(run) {
-  const link = make("a", { href: `/?run=${encodeURIComponent(run.workflowId)}`, title: run.workflowId, text: run.workflowName });
+  const link = make("a", { href: `/?run=${encodeURIComponent(run.workflowId)}`, title: run.workflowId, "data-key": run.workflowId, text: run.workflowName });
   const version = make("span", { class: "quiet small", text: ` v${run.workflowVersion}` });
   const reason = run.reasonForIncompletion;
   return make("tr", {},
@@ -124,7 +124,7 @@ function taskRow(task, run) {
   const facts = [`id ${task.taskId}`, task.workerId && `worker ${task.workerId}`, task.domain && `domain ${task.domain}`, task.pollCount && `polled ${task.pollCount} times`].filter(Boolean);
   const child = task.subWorkflowId ? make("a", { href: `/?run=${encodeURIComponent(task.subWorkflowId)}`, text: "show the sub-workflow" }) : null;
   const details = make("details", { class: "task" },
-    make("summary", {}, make("span", {}, statusChip(task.status)), name, make("span", { class: "track" }, bar), make("span", { class: "small quiet time", text: time })),
+    make("summary", { "data-key": task.taskId }, make("span", {}, statusChip(task.status)), name, make("span", { class: "track" }, bar), make("span", { class: "small quiet time", text: time })),
     make("div", { class: "body" },
       make("span", { class: "quiet small mono", text: facts.join(", ") }), child,
       task.reasonForIncompletion ? make("p", { class: "reason-text", text: task.reasonForIncompletion }) : null,
@@ -143,7 +143,9 @@ function runView(run) {
     make("h1", {}, make("span", { text: `${run.workflowName} ` }), statusChip(run.status)),
     make("div", { class: "facts quiet small" }, ...facts.map((text) => make("span", { text })), make("span", { class: "mono", text: run.workflowId }), parent),
     run.reasonForIncompletion ? make("p", { class: "reason-text", text: run.reasonForIncompletion }) : null);
-  const tasks = make("section", { class: "card" }, make("h2", { text: "Tasks" }), ...run.tasks.map((task) => taskRow(task, run)));
+  const tasks = make("section", { class: "card" }, make("h2", { text: "Tasks" }),
+    run.tasks.length > TASKS_MAX ? make("p", { class: "quiet small", text: `The newest ${TASKS_MAX} of ${run.tasks.length}.` }) : null,
+    ...run.tasks.slice(-TASKS_MAX).map((task) => taskRow(task, run)));
   const data = [payload("Input", run.input), payload("Output", run.output), payload("Variables", run.variables)].filter(Boolean);
   return [make("a", { href: "/", text: "All runs" }), head, tasks, data.length ? make("section", { class: "card" }, make("h2", { text: "Data" }), ...data) : null].filter(Boolean);
 }
@@ -153,22 +155,27 @@ function beat(kind, text) {
   pulse.textContent = text;
 }
 
+function draw(parts) {
+  const key = document.activeElement?.dataset.key;
+  main.replaceChildren(...parts);
+  if (key) main.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
+}
+
 async function refresh() {
   const url = runId ? `/api/workflow/${encodeURIComponent(runId)}` : "/api/batuta/status";
   const answer = await fetch(url, { cache: "no-store" });
-  const date = Date.parse(answer.headers.get("date") ?? "");
-  // The Date header has whole seconds: only a clock that is clearly off is corrected.
-  if (date && Math.abs(date - Date.now()) > 3000) serverLeadMs = date - Date.now();
   const body = await answer.json();
   if (!answer.ok) {
     main.replaceChildren(make("p", { class: "card fault", text: body.message ?? `the server answered ${answer.status}` }), make("a", { href: "/", text: "All runs" }));
     beat("on", "live");
     return;
   }
-  isFinal = Boolean(runId) && ENDED.has(body.status);
+  const isFinal = Boolean(runId) && ENDED.has(body.status);
+  const isLarge = Boolean(runId) && body.tasks.length > TASKS_MAX;
+  pauseMs = isLarge ? 10 * EVERY_MS : isFinal ? 5 * EVERY_MS : EVERY_MS;
   const text = JSON.stringify(body);
-  // A run that has ended looks the same until it changes; leave selections and scrolling alone.
-  if (!isFinal || text !== shown) main.replaceChildren(...(runId ? runView(body) : overview(body)));
+  // A run that has ended looks the same until it changes, and who selects text wants to keep it.
+  if ((!isFinal || text !== shown) && !String(getSelection())) draw(runId ? runView(body) : overview(body));
   shown = text;
   beat("on", isFinal ? "ended" : "live");
 }
@@ -182,7 +189,7 @@ async function tick() {
       beat("off", "no answer, trying again");
     }
   }
-  if (!document.hidden) timer = setTimeout(tick, isFinal ? 5 * EVERY_MS : EVERY_MS);
+  if (!document.hidden) timer = setTimeout(tick, pauseMs);
 }
 
 document.addEventListener("visibilitychange", tick);
