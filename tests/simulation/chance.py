@@ -1,0 +1,37 @@
+"""Randomness by key: taking one fault away shifts no other."""
+
+import random
+
+RATES = (0.0, 1.0, 3.0)  # of a kind of fault in one seed: absent, usual, heavy
+
+
+class Chance:
+    """Gives each purpose a stream of its own, all from one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._streams: dict[str, random.Random] = {}
+        self._rates: dict[str, float] = {}
+
+    def stream(self, key: str) -> random.Random:
+        """Return the stream of a purpose."""
+        found = self._streams.get(key)
+        if found is None:
+            found = self._streams[key] = random.Random(f"{self.seed}/{key}")
+        return found
+
+    def rate(self, kind: str) -> float:
+        """Return how heavy a kind of fault is in this seed (swarm testing)."""
+        found = self._rates.get(kind)
+        if found is None:
+            found = self._rates[kind] = self.stream("swarm/" + kind).choice(RATES)
+        return found
+
+    def strikes(self, kind: str, usual: float) -> bool:
+        """Say whether a fault happens now, ``usual`` being its probability at rate 1."""
+        drawn = self.stream(kind).random()
+        return drawn < usual * self.rate(kind)
+
+    def seed_bytes(self, key: str) -> bytes:
+        """Return 16 bytes for ids."""
+        return self.stream(key).getrandbits(128).to_bytes(16, "big")

@@ -1,0 +1,186 @@
+"""People and services that start runs and operate on them."""
+
+import asyncio
+from typing import Any
+
+from batuta.model.command import (
+    PauseWorkflow,
+    ResumeWorkflow,
+    RetryWorkflow,
+    TerminateWorkflow,
+    UpdateReference,
+)
+from batuta.model.error import BatutaError
+from batuta.model.execution import TaskStatus, WorkflowStatus
+from batuta.model.payload import Payload
+from batuta.runtime.view import StartRequest
+from tests.simulation.answers import ANY_TASK
+from tests.simulation.world import GoneError, World
+
+_COMMANDS = {
+    "pause": PauseWorkflow,
+    "resume": ResumeWorkflow,
+    "terminate": lambda run: TerminateWorkflow(workflow_id=run, reason="enough"),
+    "retry": lambda run: RetryWorkflow(workflow_id=run),
+    "retry_all": lambda run: RetryWorkflow(workflow_id=run, resume_children=True),
+}
+# Retries and resumes weigh more: that is where engines of this kind have had most of their bugs.
+_MEDDLING = (
+    *("pause", "resume", "resume", "terminate", "retry", "retry", "retry_all"),
+    *("reference", "look", "look", "heartbeat"),
+)
+
+# Ended by hand, these would say something else than their children.
+_NOT_BY_HAND = frozenset({"JOIN", "DO_WHILE", "SUB_WORKFLOW"})
+
+
+class Clients:
+    """All clients of a world.
+
+    Args:
+        names: The definitions that may be started.
+    """
+
+    def __init__(self, world: World, names: list[str]) -> None:
+        self._world = world
+        self._names = names
+        self._chance = world.chance.stream("clients")
+
+    async def start_runs(self, count: int, within_s: float) -> None:
+        """Start ``count`` runs, spread over a time; one whose answer is lost is started again."""
+        for _ in range(count):
+            await asyncio.sleep(self._chance.random() * 2 * within_s / count)
+            self._world.loop.create_task(self._start())
+
+    async def _start(self) -> None:
+        world = self._world
+        value: Any = self._chance.choice([0, 1, 2, "x" * 300])
+        request = StartRequest(
+            name=self._chance.choice(self._names),
+            input=Payload.of({"n": value}),
+            priority=self._chance.choice([0, 0, 7]),
+        )
+        for _ in range(5):
+            node = world.any_node("start")
+            work = world.call(node, lambda e: e.start(request), "start", world.ledger.on_start)
+            try:
+                await world.abandoned(work, "start")
+            except (GoneError, BatutaError):
+                await asyncio.sleep(0.3)
+            else:
+                return
+
+    async def meddle(self) -> None:
+        """Pause, resume, terminate, retry, report by reference, look: what people do."""
+        world = self._world
+        while True:
+            await asyncio.sleep(self._chance.random() * 1.5)
+            runs = list(world.state.runs)
+            if world.is_calm or not runs:
+                continue
+            run = self._chance.choice(runs[-8:] if self._chance.random() < 0.7 else runs)
+            kind = self._chance.choice(_MEDDLING)
+            if kind == "reference":
+                work = self._report(run)
+            elif kind == "look":
+                work = self._look(run)
+            elif kind == "heartbeat":
+                work = self._beat(run)
+            else:
+                work = self.control(kind, run)
+            world.loop.create_task(work)
+            if self._chance.random() < 0.1 and kind in _COMMANDS:
+                world.loop.create_task(self.control(kind, run))
+
+    async def control(self, kind: str, run: str) -> bool:
+        """Do an operation; True when it was acknowledged."""
+        world = self._world
+        command = _COMMANDS[kind](run)
+        commit = world.checks.commits
+        work = world.call(
+            world.any_node("control"),
+            lambda e: e.control(command),
+            kind,
+            lambda _: world.ledger.on_control(command),
+        )
+        try:
+            await world.abandoned(work, kind)
+        except GoneError:
+            return False
+        except BatutaError as error:
+            world.ledger.on_refused_control(command, error, commit)
+            return False
+        return True
+
+    async def _report(self, run: str) -> None:
+        """Report on some open task by its reference name, workers' tasks included."""
+        world = self._world
+        row = world.state.runs[run]
+        live = [r.task for r in row.tasks.values() if not r.task.status.is_terminal]
+        live = [task for task in live if task.task_type not in _NOT_BY_HAND]
+        if live:
+            task = self._chance.choice(live)
+            status = self._chance.choice(
+                [TaskStatus.COMPLETED, TaskStatus.COMPLETED, TaskStatus.FAILED]
+            )
+            await self.report(run, task.reference_name, status)
+
+    async def report(self, run: str, name: str, status: TaskStatus) -> None:
+        """Report on the open task of a reference name."""
+        world = self._world
+        output = Payload.of({"by": "hand"})
+        world.ledger.note_sent(ANY_TASK, output.raw or b"")
+        command = UpdateReference(
+            workflow_id=run, reference_name=name, status=status, output=output
+        )
+        work = world.call(
+            world.any_node("reference"),
+            lambda e: e.update_reference(command),
+            "reference",
+            lambda updated: world.ledger.on_reference(command, updated),
+        )
+        try:
+            await world.abandoned(work, "reference")
+        except (GoneError, BatutaError):
+            return
+
+    async def _look(self, run: str) -> None:
+        world = self._world
+        version = world.checks.shadow(run).version
+        work = world.call(
+            world.any_node("look"),
+            lambda e: e.get(run),
+            "look",
+            lambda view: world.ledger.on_get(view, version),
+        )
+        try:
+            await world.abandoned(work, "look")
+        except (GoneError, BatutaError):
+            return
+
+    async def _beat(self, run: str) -> None:
+        world = self._world
+        held = [h.lease for h in world.state.held.values() if h.lease.workflow_id == run]
+        if not held:
+            return
+        task_id = self._chance.choice(held).task_id
+        try:
+            await world.call(world.any_node("beat"), lambda e: e.extend_lease(run, task_id), "beat")
+        except (GoneError, BatutaError):
+            return
+
+    async def let_go(self) -> None:
+        """In the quiet phase: resume what is paused, end the WAITs that wait for people."""
+        world = self._world
+        while True:
+            await asyncio.sleep(1.0)
+            if not world.is_calm:
+                continue
+            for run, row in list(world.state.runs.items()):
+                if row.workflow.status is WorkflowStatus.PAUSED:
+                    await self.control("resume", run)
+                for task_row in list(row.tasks.values()):
+                    task = task_row.task
+                    is_waiting = task.task_type == "WAIT" and task.status is TaskStatus.IN_PROGRESS
+                    if is_waiting and not task.due_at_ms:
+                        await self.report(run, task.reference_name, TaskStatus.COMPLETED)

@@ -1,0 +1,232 @@
+"""One seed: a safety phase with faults, a quiet phase without, then the last checks."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+from batuta.core import settle
+from batuta.model.execution import TaskStatus
+from batuta.runtime.commit import committer
+from batuta.store.base import QueueDepth
+from tests.simulation.clients import Clients
+from tests.simulation.definitions import CLEANUP, task_definitions, workflow_definitions
+from tests.simulation.loop import SimLoop, StuckError
+from tests.simulation.world import BrokenError, Node, World
+
+SAFETY_S = 40.0  # of virtual time with faults
+QUIET_S = 1_500.0  # within which every run must have ended once the faults have stopped
+RUNS = 14
+
+
+class Outcome:
+    """What one seed came to."""
+
+    def __init__(self, world: World, violation: BrokenError | None) -> None:
+        self.seed = world.chance.seed
+        self.violation = violation
+        self.timeline = world.timeline
+        self.virtual_s = world.loop.time()
+        self.steps = world.loop.steps
+        self.commits = world.checks.commits
+        self.runs = len(world.state.runs)
+        self.faults = world.faults
+        self.evaluations = world.checks.evaluations
+        self.transitions = world.checks.transitions
+
+    @property
+    def history(self) -> bytes:
+        """The whole timeline as bytes: the same seed gives the same."""
+        return "\n".join(self.timeline).encode()
+
+    def story(self, lines_max: int = 60) -> str:
+        """Return the timeline's end, and all that it says of the run that went wrong."""
+        run = self.violation.run if self.violation else ""
+        last = self.timeline[-lines_max:]
+        of_run = [
+            line
+            for line in self.timeline[:-lines_max]
+            if run and (f"{run} " in line or f"{run}." in line or "! " in line)
+        ]
+        return "\n".join([*of_run[-lines_max * 2 :], "...", *last])
+
+
+def simulate(seed: int, *, options: dict[str, Any] | None = None) -> Outcome:
+    """Run one seed.
+
+    Args:
+        options: Given to every Engine: planted bugs come in here or by patches around the call.
+    """
+    loop = SimLoop(f"{seed}/loop")
+    world = World(seed, loop, options=options)
+    violation: BrokenError | None = None
+    with _knobs(world), _quiet_logs():
+        try:
+            loop.run_until_complete(_phases(world))
+        except BrokenError as found:
+            violation = found
+        except StuckError as stuck:
+            violation = BrokenError("I28", str(stuck), "")
+        finally:
+            outcome = Outcome(world, violation)
+            loop.dispose()
+    return outcome
+
+
+@contextlib.contextmanager
+def _knobs(world: World) -> Iterator[None]:
+    """Turn named limits down in some seeds, so that what they bound happens."""
+    chance = world.chance.stream("limits")
+    with (
+        mock.patch.object(committer, "BATCH_MAX", chance.choice([1, 3, 256])),
+        mock.patch.object(settle, "SETTLE_STEPS_MAX", chance.choice([2, 500, 500])),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """Keep what the engine says of planned faults out of the output."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+async def _phases(world: World) -> None:
+    from tests.simulation.workers import Workers
+
+    chance = world.chance.stream("definitions")
+    for place in range(world.node_count):
+        world.boot(place)
+    first = world.nodes[0]
+    assert first is not None, "it has just been started"
+    documents = workflow_definitions(chance, count=4)
+    await first.engine.definitions.put_task_defs(task_definitions(chance))
+    for document in documents:
+        await first.engine.definitions.put_workflow_defs([document], overwrite=True)
+    clients = Clients(world, [d["name"] for d in documents if d["name"] != CLEANUP])
+    world.is_calm = False
+    actors = [
+        clients.start_runs(RUNS, SAFETY_S * 0.7),
+        clients.meddle(),
+        clients.let_go(),
+        _disturb(world),
+    ]
+    tasks = [world.loop.create_task(actor) for actor in actors]
+    Workers(world, count=4).start()
+    await asyncio.sleep(SAFETY_S)
+    world.is_calm = True
+    world.note("the faults stop")
+    await _until_quiet(world)
+    _check_end(world)
+    await _check_restart(world)
+    for task in tasks:
+        task.cancel()
+
+
+async def _disturb(world: World) -> None:
+    """Crash and stop nodes, set clocks: what strikes whole machines."""
+    while True:
+        await asyncio.sleep(world.chance.stream("disturb").random() * 2)
+        if world.is_calm:
+            continue
+        node = world.any_node("victim")
+        if node is None or node.is_dead or node.stash is not None:
+            continue
+        if world.chance.strikes("node.crash", 0.06):
+            world.crash(node, "at any await")
+        elif world.chance.strikes("node.stop", 0.03):
+            world.loop.create_task(_stop(world, node))
+        elif world.chance.strikes("clock.jump", 0.1):
+            world.jump_clock()
+
+
+async def _stop(world: World, node: Node) -> None:
+    seconds = world.chance.stream("node.stop.time").choice([0.2, 3.0, 15.0])
+    world.fault("node.stop", f"{node.name} for {seconds} s")
+    node.stop()
+    await asyncio.sleep(seconds)
+    if not node.is_dead:
+        world.note(f"{node.name} goes on")
+        node.go_on()
+
+
+async def _until_quiet(world: World) -> None:
+    """I25, I29: everything ends once the faults have stopped."""
+    until_s = world.loop.time() + QUIET_S
+    while world.loop.time() < until_s:
+        await asyncio.sleep(2.0)
+        has_ended = all(run.workflow.status.is_terminal for run in world.state.runs.values())
+        if has_ended and not (world.state.sends or world.state.timers):
+            return
+    for run, row in world.state.runs.items():
+        if not row.workflow.status.is_terminal:
+            live = [r.task for r in row.tasks.values() if not r.task.status.is_terminal]
+            what = ", ".join(f"{t.reference_name} {t.status} {_where(world, t)}" for t in live)
+            world.fail("I29", f"{row.workflow.status} for ever: {what}", run)
+            return
+    timers = [(world.checks.run_name(run), kind) for run, _, kind in world.state.timers]
+    sends = [str(send.document)[:150] for send in world.state.sends.values()]
+    world.fail("I29", f"left for ever: timers {timers}, sends {sends}")
+
+
+def _where(world: World, task: Any) -> str:
+    state = world.state
+    places = [name for name in ("ready", "held") if task.task_id in getattr(state, name)]
+    places += [
+        f"{kind} due {due - world.store_ms():+}"
+        for (_, task_id, kind), due in state.timers.items()
+        if task_id == task.task_id
+    ]
+    return f"({', '.join(places) or 'nowhere'})"
+
+
+def _check_end(world: World) -> None:
+    """What holds when all is quiet: nothing pending, nothing lost, families agree."""
+    state = world.state
+    for table in ("ready", "held", "timers", "sends"):
+        if getattr(state, table):
+            world.fail("I7", f"{table} is not empty: {list(getattr(state, table))[:3]}")
+    for run, row in state.runs.items():
+        world.checks.check_journal(run)
+        for task_row in row.tasks.values():
+            task = task_row.task
+            if not task.child_id or task.is_retried:
+                continue
+            child = state.runs[task.child_id].workflow
+            if child.status.is_terminal is not task.status.is_terminal:
+                world.fail("I19", f"{task.reference_name} {task.status}, {child.status}", run)
+            if task.status in {TaskStatus.CANCELED, TaskStatus.TIMED_OUT}:
+                continue  # by its own run or limit, maybe while its child's answer was on its way
+            if child.epoch and task.status.is_successful:
+                continue  # a completed child with cancelled tasks was retried: moot for its parent
+            is_same = task.status.is_successful == child.status.is_successful
+            if (
+                not is_same
+                and not world.graph(row.workflow.definition).node_of(task).policy.is_optional
+            ):
+                world.fail("I19", f"{task.reference_name} {task.status}, child {child.status}", run)
+    world.ledger.recheck()
+
+
+async def _check_restart(world: World) -> None:
+    """I26, I36: another start on the same data finds nothing to do; depths equal a recount."""
+    commits = world.checks.commits
+    for place, node in enumerate(world.nodes):
+        if node is not None:
+            node.die()
+            world.boot(place)
+    await asyncio.sleep(4.0)
+    if any(kind for kind in world.timeline[-200:] if "  R" in kind and "v" not in kind):
+        return
+    journal_count = sum(len(shadow.entries) for shadow in world.checks.shadows.values())
+    if len(world.state.journal) != journal_count:
+        world.fail("I26", f"a start on quiet data wrote to the journal after commit {commits}")
+    node = next(n for n in world.nodes if n is not None)
+    depths: list[QueueDepth] = await node.store.queues()
+    if depths:
+        world.fail("I36", f"queues of nothing: {depths}")

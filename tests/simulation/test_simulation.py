@@ -1,0 +1,79 @@
+"""The engine keeps its promises under faults; the promises are strong enough to catch bugs."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.loop import SimLoop, StuckError
+from tests.simulation.plants import PLANTS
+from tests.simulation.report import Report, catch, run_seeds
+from tests.simulation.run import simulate
+
+SEEDS = 24  # of each test run; `make sim SEEDS=n` runs more
+WORTH_COMMITS = 3_000  # below this the seeds have not done anything worth the name
+SHARE = 4  # parts that the seeds are run in, so that several processes may share them
+
+
+@pytest.mark.parametrize("part", range(SHARE))
+def test_no_seed_breaks_a_promise(part: int) -> None:
+    report = Report()
+
+    broken = run_seeds(range(part, SEEDS, SHARE), report)
+
+    stories = [f"seed {o.seed}: {o.violation}\n{o.story()}" for o in broken]
+    assert not stories, "\n\n".join(stories)
+    assert report.counts["commits"] > WORTH_COMMITS / SHARE, "the seeds do something"
+    assert len(report.faults) > 10, f"the seeds meet faults: {report.faults}"
+
+
+def test_all_kinds_of_faults_strike_and_all_invariants_are_asked() -> None:
+    report = Report()
+
+    run_seeds(range(100, 112), report)
+
+    kinds = Counter(kind.split(".")[0] for kind in report.faults)
+    assert {"node", "store", "rpc", "worker", "commit", "clock"} <= kinds.keys()
+    asked = {f"I{n}" for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 17, 18, 19, 24, 37)}
+    assert asked <= report.evaluations.keys()
+    assert ("workflow", "RUNNING", "FAILED") in report.transitions
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_bug_is_caught(name: str) -> None:
+    found = catch(name)
+
+    assert found["caught"], f"{name} survived {found['seeds']} seeds: an invariant is missing"
+
+
+def test_the_same_seed_gives_the_same_history() -> None:
+    assert simulate(3).history == simulate(3).history
+
+
+def test_another_process_gives_the_same_history() -> None:
+    program = (
+        "from hashlib import blake2b; from tests.simulation.run import simulate;"
+        "print(blake2b(simulate(5).history).hexdigest())"
+    )
+
+    def digest(hash_seed: str) -> bytes:
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path.cwd())}
+        return subprocess.run(
+            [sys.executable, "-c", program], env=environment, check=True, capture_output=True
+        ).stdout
+
+    assert digest("1") == digest("2")
+
+
+def test_a_loop_with_nothing_to_run_and_nothing_timed_is_stuck() -> None:
+    loop = SimLoop("0")
+
+    async def wait() -> None:
+        await loop.create_future()
+
+    with pytest.raises(StuckError, match="nothing is runnable and nothing is timed"):
+        loop.run_until_complete(wait())
+    loop.dispose()

@@ -1,0 +1,323 @@
+"""The simulated world: one store, its nodes, what goes wrong with them, the timeline.
+
+Production code runs unmodified on it; only the store, the clock, the seeds and the transport are
+replaced. A call to a node runs in that node's context, so that a crash takes it too; the caller
+is then told that the connection broke, and knows no more than a real client would.
+"""
+
+import asyncio
+import contextvars
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import msgspec
+
+from batuta.core.graph import Graph, Snapshot
+from batuta.model.change import Failure
+from batuta.model.error import StoreError
+from batuta.model.payload import Payload
+from batuta.runtime.clock import StoreClock
+from batuta.runtime.engine import Engine
+from batuta.store.base import Batch, Committed
+from batuta.store.memory import MemoryStore
+from batuta.store.memory.rows import State
+from tests.simulation.answers import Ledger
+from tests.simulation.chance import Chance
+from tests.simulation.checks import Checks
+from tests.simulation.loop import NODE, SimLoop
+
+EPOCH_MS = 1_790_000_000_000
+HOUR_MS = 3_600_000
+
+T = TypeVar("T")
+
+
+class BrokenError(AssertionError):
+    """A promise that was broken: which, how, of which run."""
+
+    def __init__(self, invariant: str, why: str, run: str) -> None:
+        super().__init__(f"{invariant}: {why}" + (f" [{run}]" if run else ""))
+        self.invariant = invariant
+        self.run = run
+
+
+class GoneError(Exception):
+    """The connection broke: nobody knows whether the call was done."""
+
+
+class SimStore(MemoryStore):
+    """The memory store with a checker around each transaction; one object a node's life."""
+
+    def __init__(self, world: "World", node: "Node", *, inline_bytes_max: int) -> None:
+        self._world = world
+        self._node = node
+        self.is_shared = world.node_count > 1
+        super().__init__(
+            world.store_ms,
+            pause=lambda point: world.at_store(point, node),
+            inline_bytes_max=inline_bytes_max,
+            state=world.state,
+        )
+
+    def _write(self, batch: Batch) -> Committed:
+        self._world.checks.before()
+        committed = super()._write(batch)
+        self._world.checks.after(batch, committed, self._node.name)
+        return committed
+
+
+class Node:
+    """One life of a server process."""
+
+    def __init__(self, world: "World", name: str, life: int) -> None:
+        self.name = f"{name}.{life}"
+        self.is_dead = False
+        self.stash: list[asyncio.Handle] | None = None
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.replies: dict[asyncio.Future[Any], None] = {}
+        self._world = world
+        self.context = contextvars.copy_context()
+        self.context.run(NODE.set, self)
+        self.store = SimStore(world, self, inline_bytes_max=world.inline_bytes_max)
+        self.engine = self.context.run(self._compose)
+
+    def _compose(self) -> Engine:
+        world = self._world
+        clock = StoreClock(
+            wall=world.wall_ms,
+            monotonic=world.loop.time,
+            not_before_ms=world.state.committed_at_ms,
+        )
+        # Two nodes share the database's clock; one alone has a clock of its own.
+        now_ms = world.store_ms if world.node_count > 1 else clock.now_ms
+        return Engine(
+            self.store,
+            now_ms=now_ms,
+            scripts=_Sandbox(world),
+            seeds=lambda: world.chance.seed_bytes("ids"),
+            node=self.name + "-",
+            cache_bytes_max=world.cache_bytes_max,
+            **world.engine_options,
+        )
+
+    def start(self) -> None:
+        """Begin to fire what is due."""
+        self.context.run(self.engine.start_loops)
+
+    def die(self) -> None:
+        """Lose everything that is in memory, at whatever await each part is."""
+        self.is_dead = True
+        self._world.loop.lose(self.tasks)
+        for reply in list(self.replies):
+            if not reply.done():
+                reply.set_exception(GoneError(f"{self.name} died"))
+
+    def stop(self) -> None:
+        """Let no callback of the node run, as under SIGSTOP."""
+        self.stash = []
+
+    def go_on(self) -> None:
+        """Let the node run again; it does not know that time has passed."""
+        stash, self.stash = self.stash or [], None
+        self._world.loop._ready.extend(stash)
+
+
+class _Sandbox:
+    """Evaluates the one script that random definitions have outside the small evaluator."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    async def evaluate(self, _source: str, argument: bytes) -> Payload | Failure:
+        await asyncio.sleep(self._world.chance.stream("scripts").choice([0.0, 0.01, 0.5]))
+        value = msgspec.json.decode(argument).get("which")
+        return Payload.of("null" if value is None else str(value))
+
+
+class World:
+    """Everything of one seed. ``is_calm`` True: no faults."""
+
+    def __init__(self, seed: int, loop: SimLoop, *, options: dict[str, Any] | None = None) -> None:
+        self.chance = Chance(seed)
+        self.loop = loop
+        self.state = State()
+        self.is_calm = True
+        self.timeline: list[str] = []
+        self.faults: Counter[str] = Counter()
+        self.engine_options = options or {}
+        self._graphs: dict[str, Graph] = {}
+        self._wall_offset_ms = 0
+        self._down_until_s = 0.0
+        knobs = self.chance.stream("knobs")
+        self.node_count = knobs.choice([1, 1, 2])
+        self.cache_bytes_max = knobs.choice([0, 30_000, 64 << 20])
+        self.inline_bytes_max = knobs.choice([0, 64, 16_384])
+        self.checks = Checks(self.state, self.graph, self.fail, self.note, self.trouble_count)
+        self.ledger = Ledger(self.checks, self.fail)
+        self.nodes: list[Node | None] = [None] * self.node_count
+        self._lives = 0
+        loop.set_exception_handler(self._on_unhandled)
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def store_ms(self) -> int:
+        """Return the time of the database."""
+        return EPOCH_MS + int(self.loop.time() * 1_000)
+
+    def wall_ms(self) -> int:
+        """Return the wall clock of a machine, which somebody may set."""
+        return self.store_ms() + self._wall_offset_ms
+
+    def jump_clock(self) -> None:
+        """Set the wall clock forward or back."""
+        self._wall_offset_ms = self.chance.stream("clock").choice([-HOUR_MS, 0, HOUR_MS, 5_000])
+        self.fault("clock.jump", str(self._wall_offset_ms))
+
+    # -- what is said ---------------------------------------------------------------------------
+
+    def note(self, text: str) -> None:
+        """Add a line to the timeline."""
+        self.timeline.append(f"{self.loop.time():9.3f} {text}")
+
+    def fault(self, kind: str, text: str = "") -> None:
+        """Count a fault and note it."""
+        self.faults[kind] += 1
+        self.note(f"! {kind} {text}")
+
+    def trouble_count(self) -> int:
+        """Return how often a node or the store has failed so far."""
+        troubles = ("node.", "store.", "db.", "commit.")
+        return sum(count for kind, count in self.faults.items() if kind.startswith(troubles))
+
+    def fail(self, invariant: str, why: str, run: str = "") -> None:
+        """Note a broken promise; the loop stops before its next callback."""
+        name = self.checks.run_name(run) if run else ""
+        self.note(f"VIOLATION {invariant} {name}: {why}")
+        if self.loop.failure is None:
+            self.loop.failure = BrokenError(invariant, why, name)
+
+    def _on_unhandled(self, _loop: object, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self.fail("R13", f"{context.get('message')}: {error!r}")
+
+    def graph(self, digest: str) -> Graph:
+        """Return the graph of a stored snapshot."""
+        found = self._graphs.get(digest)
+        if found is None:
+            snapshot = msgspec.json.decode(self.state.snapshots[digest], type=Snapshot)
+            found = self._graphs[digest] = Graph(snapshot, digest)
+        return found
+
+    # -- nodes ----------------------------------------------------------------------------------
+
+    def boot(self, place: int) -> Node:
+        """Start a node's next life on what the store has."""
+        self._lives += 1
+        node = self.nodes[place] = Node(self, f"n{place}", self._lives)
+        node.start()
+        self.note(f"{node.name} starts")
+        return node
+
+    def crash(self, node: Node, where: str) -> None:
+        """Kill a node and have it started again a little later."""
+        if node.is_dead:
+            return
+        self.fault("node.crash", f"{node.name} {where}")
+        node.die()
+        place = self.nodes.index(node)
+        self.nodes[place] = None
+        delay_s = self.chance.stream("node.restart").choice([0.0, 0.05, 1.0, 6.0])
+        self.loop.call_later(delay_s, self.boot, place, context=contextvars.Context())
+
+    def any_node(self, key: str) -> Node | None:
+        """Return a node to talk to; None when the one chosen is down."""
+        return self.chance.stream(key).choice(self.nodes)
+
+    async def at_store(self, point: str, node: Node) -> None:
+        """Be slow, fail or kill the node at a point of the store, as the seed says."""
+        chance = self.chance
+        stream = chance.stream("store.latency")
+        await asyncio.sleep(stream.choice([0.0, 0.0002, 0.001, 0.004]))
+        if self.is_calm:
+            return
+        if point.startswith("commit") and chance.strikes("commit.slow", 0.01):
+            self.fault("commit.slow", node.name)
+            await asyncio.sleep(stream.choice([0.2, 1.0, 4.0]))
+        if chance.strikes(f"node.crash at {point}", 0.003):
+            self.crash(node, f"at {point}")
+            await asyncio.sleep(1e9)
+        if chance.strikes("db.down", 0.0005):
+            self._down_until_s = self.loop.time() + stream.choice([0.5, 5.0, 30.0])
+            self.fault("db.down", f"until {self._down_until_s:.1f}")
+        if self.loop.time() < self._down_until_s and point != "commit.after":
+            await asyncio.sleep(0.01)
+            raise StoreError("the database is down")
+        if chance.strikes(f"store.{point}", 0.01):
+            self.fault(f"store.{point}", node.name)
+            raise StoreError(f"planned at {point}")
+
+    # -- transport ------------------------------------------------------------------------------
+
+    async def call(
+        self,
+        node: Node | None,
+        work: Callable[[Engine], Coroutine[Any, Any, T]],
+        name: str,
+        judge: Callable[[T], None] = lambda _: None,
+    ) -> T:
+        """Call a node; ``judge`` sees the answer at the moment the server gives it.
+
+        Raises:
+            GoneError: The connection broke before or after the call was done.
+        """
+        if node is None or node.is_dead:
+            await asyncio.sleep(0.02)
+            raise GoneError("connection refused")
+        if not self.is_calm and self.chance.strikes("rpc.drop_request", 0.01):
+            self.fault("rpc.drop_request", name)
+            await asyncio.sleep(0.05)
+            raise GoneError("request lost")
+        reply: asyncio.Future[T] = self.loop.create_future()
+        node.replies[reply] = None
+
+        async def serve() -> None:
+            try:
+                answer = await work(node.engine)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001  the wire carries any error
+                if not reply.done():
+                    reply.set_exception(error)
+                return
+            judge(answer)
+            if not reply.done():
+                reply.set_result(answer)
+
+        served = self.loop.create_task(serve(), context=node.context)
+        try:
+            answer = await self._replied(reply)
+        except asyncio.CancelledError:
+            node.context.run(served.cancel)
+            raise
+        finally:
+            node.replies.pop(reply, None)
+        if not self.is_calm and self.chance.strikes("rpc.drop_reply", 0.01):
+            self.fault("rpc.drop_reply", name)
+            raise GoneError("reply lost")
+        return answer
+
+    @staticmethod
+    async def _replied(reply: "asyncio.Future[T]") -> T:
+        return await reply
+
+    async def abandoned(self, work: Awaitable[T], key: str) -> T:
+        """Await a call; sometimes the client loses patience and goes away in the middle."""
+        if self.is_calm or not self.chance.strikes("rpc.abandon", 0.03):
+            return await work
+        self.fault("rpc.abandon", key)
+        patience_s = self.chance.stream("rpc.patience").choice([0.0, 0.0005, 0.002, 0.01, 0.1])
+        try:
+            return await asyncio.wait_for(work, patience_s)
+        except TimeoutError:
+            raise GoneError("abandoned") from None
