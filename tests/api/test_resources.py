@@ -36,7 +36,9 @@ async def test_a_list_with_one_invalid_definition_is_refused_whole(client: Clien
     answer = await client.ask("PUT /api/metadata/workflow", [workflow(simple("a")), broken])
 
     assert answer.status == 400
-    assert answer.json["validationErrors"]
+    faults = answer.json["validationErrors"]
+    assert {fault["path"] for fault in faults} >= {"[1].tasks[0].decisionCases"}
+    assert "[1].tasks[0].decisionCases" in answer.json["message"], "the SDKs show only that"
     assert (await client.ask("GET /api/metadata/workflow")).json == []
 
 
