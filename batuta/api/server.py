@@ -29,7 +29,6 @@ from batuta.api.request import (
     unquote_text,
 )
 from batuta.api.routes import ROUTES
-from batuta.core.definition.normalize import faults_text
 from batuta.model.error import (
     BatutaError,
     BusyError,
@@ -49,7 +48,6 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 HOSTS_KNOWN_MAX = 100  # Host headers remembered as allowed; each is one port of one name
-MESSAGE_CHARACTERS_MAX = 4_000  # of a message made of faults; validationErrors has them all
 VALUE_CHARACTERS_MAX = 100  # of a wrong value that an error repeats
 
 # From the special to the general; the first that fits counts.
@@ -233,14 +231,10 @@ def error_reply(error: BatutaError) -> Reply:
         seconds = -(-error.retry_after_ms // 1_000)
         headers = ((b"retry-after", str(seconds).encode()),)
     faults = error.faults if isinstance(error, InvalidError) else ()
-    message = error.message
-    # The SDKs show the message only, so that it has to name the fields too.
-    if faults and not any(fault.path in message for fault in faults):
-        message = f"{message} {faults_text(faults)}"[:MESSAGE_CHARACTERS_MAX]
     return _error_body(
         status,
         error.code,
-        message,
+        error.message,
         is_retryable=error.is_retryable,
         faults=faults,
         headers=headers,
