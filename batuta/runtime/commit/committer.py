@@ -231,23 +231,29 @@ class Committer:
 
     def _gather(self, flight: Flight, now_ms: int) -> None:
         """Decide what has arrived and is free to be decided."""
-        is_alone = False
-        for _ in range(min(len(self._inbox), BATCH_MAX)):
-            is_alone = self._inbox[0].attempts >= ALONE_FROM_ATTEMPT
-            if is_alone and flight.shares:
-                break
-            self._gatherer.take(self._inbox.popleft(), flight, now_ms)
-            if is_alone and flight.shares:
-                break
-        if flight.to_load:
-            self._spawn(self._loader.load(flight.to_load))
-        for work in flight.to_fetch:
-            self._spawn(self._loader.fetch(*work))
-        if not (is_alone and flight.shares):
+        try:
+            is_alone = self._decide_inbox(flight, now_ms)
+        finally:  # whatever happened, the runs that are held for a fetch must come back
+            if flight.to_load:
+                self._spawn(self._loader.load(flight.to_load))
+            for work in flight.to_fetch:
+                self._spawn(self._loader.fetch(*work))
+        if not is_alone:
             flight.claims = [wanted for wanted in self._claims if wanted.waiter.is_open()]
             self._claims.clear()
             flight.touches, self._touches = self._touches, []
         flight.close(self.queues, now_ms)
+
+    def _decide_inbox(self, flight: Flight, now_ms: int) -> bool:
+        """Decide from the inbox; True when a command that has failed before goes alone."""
+        for _ in range(min(len(self._inbox), BATCH_MAX)):
+            is_alone = self._inbox[0].attempts >= ALONE_FROM_ATTEMPT
+            if is_alone and flight.shares:
+                return False
+            self._gatherer.take(self._inbox.popleft(), flight, now_ms)
+            if is_alone and flight.shares:
+                return True
+        return False
 
     def _release(self, workflow_id: str) -> None:
         again = self._holds.release(workflow_id)
