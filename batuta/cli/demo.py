@@ -32,6 +32,7 @@ ROOT = Path(batuta.__file__).parents[1]
 WORKERS = ("examples.firmware_ci.workers", "examples.media.workers")
 INPUT = ROOT / "examples" / "firmware_ci" / "input.json"
 PIPELINE = "firmware_pipeline"
+RUN_S = 120.0  # the run takes four seconds; longer means that something is wrong
 WORKER_EXIT_S = 15.0  # longer than the worker takes to finish what is under way
 
 
@@ -97,16 +98,19 @@ class _Tour:
             worker.wait()
 
     def _guide(self, url: str) -> None:
+        is_completed = False
         try:
             is_completed = self._show(url)
         except BatutaError as error:
             complain(error.message)
-            is_completed = False
-        if not is_completed:
-            self.code = 1
-        if self._is_once:
-            self.end()  # before the server, so that they do not look for it
-            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            self.code = 0 if is_completed else 1
+            if self._is_once:
+                self._stop()
+
+    def _stop(self) -> None:
+        self.end()  # before the server, so that they do not look for it
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _show(self, url: str) -> bool:
         client = Client(url)
@@ -121,8 +125,10 @@ class _Tour:
         print(f"workers   process {self._worker.pid}, polling over HTTP")
         workflow_id = start(client, PIPELINE, None, read_json(INPUT))
         print(f"running   {PIPELINE} {workflow_id}\n", flush=True)
-        run = watch(client, workflow_id)
-        assert run is not None, "without a time limit it is watched to its end"
+        run = watch(client, workflow_id, RUN_S)
+        if run is None:
+            complain(f"the run has not ended within {RUN_S:g} s; {url} shows where it stands")
+            return False
         print(f"\nweb page  {url}")
         print(f"API       {client.base}")
         print(f"SDKs      export CONDUCTOR_SERVER_URL={client.base}")

@@ -188,4 +188,7 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read us has gone; there is nobody to tell
         code = ExitCode.DONE
+    except OSError as error:  # a full disk, a port that was taken in this moment
+        complain(str(error))
+        code = ExitCode.UNEXPECTED
     sys.exit(int(code))

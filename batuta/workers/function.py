@@ -5,6 +5,7 @@ annotated `TaskContext`, takes the task itself; `**rest` takes whatever input is
 """
 
 import inspect
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -39,12 +40,12 @@ class InProgress(msgspec.Struct, frozen=True, kw_only=True):
 class TaskContext:
     """The task in hand, for a function that wants more than its input."""
 
-    __slots__ = ("_is_cancelled", "_lines", "input", "job")
+    __slots__ = ("_is_cancelled", "input", "job", "lines")
 
     def __init__(self, job: "Job", task_input: dict[str, Any]) -> None:
         self.job = job
         self.input = task_input
-        self._lines: list[str] = []
+        self.lines: deque[str] = deque()  # that were not sent yet; written and read by two threads
         self._is_cancelled = False
 
     @property
@@ -79,12 +80,11 @@ class TaskContext:
 
     def log(self, line: str) -> None:
         """Add a line to the task's log, kept with the run; sent with the next heartbeat."""
-        self._lines.append(line)
+        self.lines.append(str(line))
 
-    def take_lines(self) -> list[str]:
+    def take_lines(self) -> tuple[str, ...]:
         """Take the lines that were not sent yet."""
-        lines, self._lines = self._lines, []
-        return lines
+        return tuple(self.lines.popleft() for _ in range(len(self.lines)))
 
     def cancel(self) -> None:
         """Ask the function to stop."""

@@ -1,7 +1,6 @@
 """Polling and reporting inside the server's process, through the engine itself."""
 
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from batuta.model.command import UpdateTask
@@ -10,7 +9,7 @@ from batuta.model.payload import EMPTY, Payload
 from batuta.runtime.queues import LOCAL_WORKER
 from batuta.workers.backoff import Backoff
 from batuta.workers.function import Job, TaskFunction
-from batuta.workers.outcome import EMPTY_OUTPUT, Outcome, refused
+from batuta.workers.outcome import EMPTY_OUTPUT, NOTHING, Outcome, refused
 
 if TYPE_CHECKING:
     from batuta.runtime.engine import Engine
@@ -69,7 +68,7 @@ class LocalTransport:
                     await backoff.wait()
                     continue
                 log.error("the report on task %s was refused: %s", job.task_id, error.message)  # noqa: TRY400
-                if outcome.output == EMPTY_OUTPUT:
+                if outcome.output in NOTHING:
                     return None
                 outcome = refused(outcome, error.message)
                 continue
@@ -83,10 +82,9 @@ class LocalTransport:
             return False
         return True
 
-    async def add_logs(self, job: Job, lines: Sequence[str]) -> None:
-        """Add the lines one by one, in order."""
-        for line in lines:
-            await self._engine.add_log(job.task_id, line)
+    async def add_log(self, job: Job, line: str) -> None:
+        """Add a line to the task's log."""
+        await self._engine.add_log(job.task_id, line)
 
     async def close(self) -> None:
         """Hold nothing: the engine belongs to the server."""
@@ -96,12 +94,16 @@ class LocalTransport:
             workflow_id=job.workflow_id,
             task_id=job.task_id,
             status=outcome.status,
-            output=Payload(outcome.output) if outcome.output != EMPTY_OUTPUT else EMPTY,
+            output=_payload(outcome.output),
             reason=outcome.reason,
             callback_after_ms=outcome.callback_after_ms,
             worker_id=LOCAL_WORKER,
             logs=outcome.logs,
         )
+
+
+def _payload(output: bytes | None) -> Payload | None:
+    return EMPTY if output == EMPTY_OUTPUT else Payload(output) if output is not None else None
 
 
 def _job(polled: "Polled") -> Job:

@@ -34,8 +34,8 @@ class Transport(Protocol):
     async def extend(self, job: Job) -> bool:
         """Keep the task for another lease; False when it is no longer ours."""
 
-    async def add_logs(self, job: Job, lines: Sequence[str]) -> None:
-        """Add lines to the task's log."""
+    async def add_log(self, job: Job, line: str) -> None:
+        """Add a line to the task's log; whatever it raises, it is called again with the line."""
 
     async def close(self) -> None:
         """Let go of what the transport holds."""
@@ -117,7 +117,7 @@ class Workers:
 
     async def _do(self, function: TaskFunction, job: Job) -> Outcome | None:
         """Call the function; None when it could not be stopped and still runs."""
-        context = TaskContext(job, msgspec.json.decode(job.input))
+        context = TaskContext(job, msgspec.json.decode(job.input) or {})
         try:
             arguments = function.bind(context.input, context)
             if function.is_inline:
@@ -130,12 +130,12 @@ class Workers:
             return None
         except asyncio.CancelledError as error:
             if not _is_being_cancelled():
-                return outcomes.of_error(error, tuple(context.take_lines()))
+                return outcomes.of_error(error, context.take_lines())
             context.cancel()
             return outcomes.GIVEN_BACK if function.is_async else None
         except Exception as error:  # noqa: BLE001 - whatever the function raises is its failure
-            return outcomes.of_error(error, tuple(context.take_lines()))
-        return outcomes.of_result(result, tuple(context.take_lines()))
+            return outcomes.of_error(error, context.take_lines())
+        return outcomes.of_result(result, context.take_lines())
 
     async def _run_elsewhere(
         self, function: TaskFunction, context: TaskContext, arguments: dict[str, Any]
@@ -146,7 +146,7 @@ class Workers:
                 return await self._runner.run_async(function.call(**arguments))
             return await self._runner.run_plain(functools.partial(function.call, **arguments))
         finally:
-            heartbeat.stop()
+            await heartbeat.stop()
 
 
 def _is_being_cancelled() -> bool:

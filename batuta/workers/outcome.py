@@ -9,6 +9,7 @@ from batuta.model.execution import TaskStatus
 from batuta.workers.function import FatalError, InProgress
 
 EMPTY_OUTPUT = b"{}"
+NOTHING = (EMPTY_OUTPUT, None)  # outputs that cannot be why a report was refused
 REASON_CHARACTERS_MAX = 2_000  # a reason is shown in lists; the traceback is in the log
 TRACEBACK_CHARACTERS_MAX = 20_000
 
@@ -17,15 +18,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The report on a task."""
 
     status: TaskStatus
-    output: bytes = EMPTY_OUTPUT
-    """A JSON object."""
+    output: bytes | None = EMPTY_OUTPUT
+    """A JSON object; None leaves what an earlier report gave."""
     reason: str | None = None
     callback_after_ms: int = 0
     logs: tuple[str, ...] = ()
 
 
 _DONE = Outcome(status=TaskStatus.COMPLETED)
-GIVEN_BACK = Outcome(status=TaskStatus.IN_PROGRESS)
+GIVEN_BACK = Outcome(status=TaskStatus.IN_PROGRESS, output=None)
 
 
 def of_result(result: Any, logs: tuple[str, ...] = ()) -> Outcome:

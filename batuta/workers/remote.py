@@ -11,14 +11,13 @@ import asyncio
 import logging
 import urllib.parse
 from collections import deque
-from collections.abc import Sequence
 
 import msgspec
 
 from batuta.workers.address import api_base
 from batuta.workers.backoff import Backoff
 from batuta.workers.function import Job, TaskFunction
-from batuta.workers.outcome import EMPTY_OUTPUT, GIVEN_BACK, Outcome, refused
+from batuta.workers.outcome import GIVEN_BACK, NOTHING, Outcome, refused
 from batuta.workers.wire import TASK, TASKS, heartbeat_body, result_body, to_job
 
 log = logging.getLogger(__name__)
@@ -31,7 +30,8 @@ POLL_COUNT_MAX = 100  # tasks in one answer
 
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 _MISSING = frozenset({404, 405})  # update-v2 on a server that has none
-_BUSY = frozenset({408, 425, 429})
+# What passes: the server is busy, or whoever stands before it wants a key that may yet be given.
+_PASSING = frozenset({401, 403, 408, 425, 429})
 
 
 class RemoteTransport:
@@ -80,13 +80,13 @@ class RemoteTransport:
             if is_chained and status in _MISSING:
                 is_in_doubt = True
                 continue
-            if status >= 500 or status in _BUSY:
+            if status >= 500 or status in _PASSING:
                 log.warning("the server answered %s to the report on %s", status, job.task_id)
                 await backoff.wait()
                 continue
             text = answer.decode("utf-8", "replace")
             log.error("the report on task %s was refused: %s %s", job.task_id, status, text)
-            if status in (404, 409) or outcome.output == EMPTY_OUTPUT:
+            if status in (404, 409) or outcome.output in NOTHING:
                 return None
             outcome = refused(outcome, text)
 
@@ -95,10 +95,12 @@ class RemoteTransport:
         status, _ = await self._post("/tasks", heartbeat_body(job, self._worker_id))
         return status not in (404, 409)
 
-    async def add_logs(self, job: Job, lines: Sequence[str]) -> None:
-        """Send the lines one by one, in order."""
-        for line in lines:
-            await self._post(f"/tasks/{_quoted(job.task_id)}/log", line.encode())
+    async def add_log(self, job: Job, line: str) -> None:
+        """Send a line of the task's log."""
+        body = line.encode("utf-8", "backslashreplace")
+        status, _ = await self._post(f"/tasks/{_quoted(job.task_id)}/log", body)
+        if status >= 500 or status in _PASSING:
+            raise ConnectionError(f"the server answered {status}")
 
     async def close(self) -> None:
         """Stop polling and close the connections."""

@@ -31,6 +31,7 @@ class Runner:
         self._threads = 0
         self._busy = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread: threading.Thread | None = None
 
     async def run_async(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the loop of user code; cancelling this cancels it there.
@@ -89,6 +90,9 @@ class Runner:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.wrap_future(cancelling), STOP_S)
         loop.call_soon_threadsafe(loop.stop)
+        if self._loop_thread is not None:
+            # it closes the loop, whose sockets would be left to the garbage collector
+            await asyncio.to_thread(self._loop_thread.join, STOP_S)
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -97,9 +101,10 @@ class Runner:
     def _user_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(
+            self._loop_thread = threading.Thread(
                 target=_run_loop, args=(self._loop,), name="task-loop", daemon=True
-            ).start()
+            )
+            self._loop_thread.start()
         return self._loop
 
 

@@ -66,7 +66,7 @@ def result_body(job: Job, outcome: Outcome, worker_id: str) -> bytes:
             task_id=job.task_id,
             worker_id=worker_id,
             status=outcome.status.value,
-            output_data=msgspec.Raw(outcome.output),
+            output_data=msgspec.UNSET if outcome.output is None else msgspec.Raw(outcome.output),
             reason_for_incompletion=outcome.reason,
             callback_after_seconds=-(-outcome.callback_after_ms // 1000),
             logs=tuple(_WireLog(log=line, task_id=job.task_id) for line in outcome.logs),

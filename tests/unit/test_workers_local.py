@@ -308,6 +308,27 @@ async def test_draining_gives_back_what_could_be_stopped(engine: Engine) -> None
     assert run.tasks[0].lease is None, "the next worker may have it at once"
 
 
+async def test_what_is_given_back_keeps_the_output_it_had(engine: Engine) -> None:
+    has_begun = threading.Event()
+
+    @batuta.task("staged")
+    async def staged(task: batuta.TaskContext) -> Any:
+        if task.poll_count == 1:
+            return batuta.InProgress(output={"stage": 1})
+        has_begun.set()
+        await asyncio.get_running_loop().create_future()
+        return None
+
+    async with working(engine, staged) as workers:
+        workflow_id = await start(engine, "staged")
+        assert await asyncio.to_thread(has_begun.wait, 10)
+        await workers.drain(10)
+        run = await engine.get(workflow_id)
+
+    assert run.tasks[0].task.status is TaskStatus.SCHEDULED
+    assert run.tasks[0].output.value == {"stage": 1}
+
+
 async def test_a_plain_function_is_told_to_stop(engine: Engine) -> None:
     has_begun, has_seen = threading.Event(), threading.Event()
 

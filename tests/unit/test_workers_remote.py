@@ -169,7 +169,7 @@ async def test_a_server_without_update_v2_gets_the_plain_report(proxy: Proxy, st
 
 async def test_a_report_is_repeated_until_the_server_has_taken_it(proxy: Proxy) -> None:
     double, calls = times("stubborn")
-    proxy.faults["/tasks/update-v2"] = [500, 503, 429, "lose"]
+    proxy.faults["/tasks/update-v2"] = [500, 401, 429, "lose"]
     ids = start(proxy.upstream, "stubborn", 1)
 
     async with working(proxy.url, double):
@@ -223,6 +223,32 @@ async def test_a_report_on_a_task_that_is_gone_is_let_go(proxy: Proxy) -> None:
 
     assert run["status"] == "COMPLETED"
     assert proxy.seen["/tasks/update-v2"] == 2, "a task that is gone says nothing about update-v2"
+
+
+async def test_a_log_line_that_could_not_be_sent_is_sent_later_and_once(proxy: Proxy) -> None:
+    is_open = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    @batuta.task("talker")
+    def talker(task: batuta.TaskContext) -> None:
+        for number in range(3):
+            task.log(f"line {number}")
+        asyncio.run_coroutine_threadsafe(is_open.wait(), loop).result(20)
+
+    ids = start(proxy.upstream, "talker", 1, responseTimeoutSeconds=1, timeoutSeconds=60)
+    client = Client(proxy.upstream)
+    async with working(proxy.url, talker):
+        await until(lambda: bool(client.get(f"/workflow/{ids[0]}")["tasks"][0]["pollCount"]))
+        task_id = client.get(f"/workflow/{ids[0]}")["tasks"][0]["taskId"]
+        path = f"/tasks/{task_id}/log"
+        proxy.faults[path] = [500, 503]
+        await until(lambda: proxy.seen[path] >= 5)
+        is_open.set()
+        await ended(proxy.upstream, ids[0])
+        lines = [line["log"] for line in client.get(path)]
+    client.close()
+
+    assert lines == ["line 0", "line 1", "line 2"]
 
 
 async def test_heartbeats_and_log_lines_go_over_the_wire(url: str) -> None:

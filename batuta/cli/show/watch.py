@@ -14,6 +14,7 @@ from batuta.cli.show.tree import headline, task_line, tree_lines
 from batuta.runtime.clock import wall_ms
 
 EVERY_S = 0.2  # how often a run is read; a person sees no difference below
+READING_SHARE = 10  # a run so large that reading it takes long is read less often
 ABSENCE_S = 30.0  # a server that restarts is waited for this long
 TERMINAL = frozenset({"COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED"})
 
@@ -32,6 +33,7 @@ def watch(
     never = threading.Event()
     seen_at_s = began_at_s = time.monotonic()
     while timeout_s is None or time.monotonic() - began_at_s < timeout_s:
+        read_at_s = time.monotonic()
         try:
             run: dict[str, Any] = client.get(f"/workflow/{quoted(workflow_id)}?includeTasks=true")
         except UnreachableError:
@@ -42,7 +44,7 @@ def watch(
             screen.show(run)
             if run["status"] in TERMINAL:
                 return run
-        never.wait(EVERY_S)
+        never.wait(max(EVERY_S, (time.monotonic() - read_at_s) * READING_SHARE))
     return None
 
 
