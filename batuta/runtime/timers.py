@@ -101,7 +101,7 @@ class Timers:
                 seen.add(send.workflow_id)
                 key = (send.workflow_id, str(send.send_id), "SEND")
                 self._add(key, 0, decode_command(send.document), send.send_id)
-        self._committer.stored_targets -= before - seen
+        self._committer.stored_targets.difference_update(before - seen)
         return max(len(due.timers), len(due.leases), len(due.sends)) >= DUE_MAX
 
     def on_commit(self, share: Share) -> None:

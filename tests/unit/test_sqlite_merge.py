@@ -50,7 +50,7 @@ def test_a_lease_given_in_the_batch_takes_the_place_of_the_offer() -> None:
     held = merge(batch(step(RUN, 1, enqueue(first), given)))
     ended = merge(batch(step(RUN, 1, given, Release(task_id=first.task_id, poll_count=1))))
 
-    assert (held.queued, held.leases) == ({}, {first.task_id: given.lease})
+    assert (held.queued, held.leases) == ({}, {first.task_id: given})
     assert (ended.leases, [row[3] for row in ended.releases]) == ({}, [None])
 
 

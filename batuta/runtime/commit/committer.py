@@ -8,7 +8,7 @@ batch is durable. A run that must be loaded, or a command that needs something f
 the batch to the others and comes back. A refused (stale) decision is dropped from memory, loaded
 and decided again; after an unknown outcome the journal is asked what became of it.
 
-Every wake-up is a call of ``_wake``, and the once-a-second timer loop calls it too.
+Every wake-up is a call of ``wake``; the once-a-second timer loop calls it too.
 """
 
 import asyncio
@@ -123,10 +123,6 @@ class Committer:
         """Runs that Sends in the table wait for; the timers' passes keep it true."""
         return self._gatherer.stored_targets
 
-    @stored_targets.setter
-    def stored_targets(self, targets: set[str]) -> None:
-        self._gatherer.stored_targets = targets
-
     @property
     def is_idle(self) -> bool:
         """True when nothing waits, is fetched or is at the store."""
@@ -143,7 +139,7 @@ class Committer:
             BatutaError by which the run's state or the store refuses it.
         """
         answer = self.enter(command, actor=actor, send_id=send_id).answer
-        assert answer is not None, "a submitted command has an answer"
+        assert answer, "a submitted command has an answer"
         return answer
 
     def enter(
@@ -375,7 +371,9 @@ class Committer:
             self.queues.put_back(wanted.queue, wanted.waiter)
         for touching in flight.touches:
             touching.attempts += 1
-            if touching.attempts < ATTEMPTS_MAX:
+            # A give-back that was done after all is not one again: by now the task may be in
+            # other hands under the same poll count. Whoever gave it back looks first.
+            if touching.attempts < ATTEMPTS_MAX and not touching.touch.is_given_back:
                 self._touches.append(touching)
             elif not touching.answer.done():
                 reason = f"the heartbeat was not stored: {error}"

@@ -24,7 +24,7 @@ class ClaimWanted:
 
 
 class Touching:
-    """A heartbeat or a give-back on its way; both may be asked for again without harm."""
+    """A heartbeat or a give-back on its way; a heartbeat may be asked for again without harm."""
 
     __slots__ = ("answer", "attempts", "touch")
 

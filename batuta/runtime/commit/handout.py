@@ -13,6 +13,7 @@ from typing import Any
 from batuta.core.execution import Execution
 from batuta.model.error import StoreError
 from batuta.model.execution import Lease
+from batuta.runtime.clock import pause
 from batuta.runtime.commit.batch import Unit
 from batuta.runtime.commit.cache import Cache, build
 from batuta.runtime.commit.flight import ClaimWanted, Flight, Grant, polled_view
@@ -21,6 +22,8 @@ from batuta.runtime.fetch import whole_polled
 from batuta.runtime.queues import Queues, Waiter
 from batuta.runtime.view import Polled
 from batuta.store.base import Committed, Store, Touch
+
+LOOK_PAUSE_S = 0.05  # after an unknown outcome, before a lease is looked at
 
 _log = logging.getLogger(__name__)
 
@@ -173,10 +176,26 @@ class Handout:
         return answers
 
     def _given_back(self, lease: Lease, answer: "asyncio.Future[bool]") -> None:
-        if not answer.cancelled() and answer.exception() is not None:
-            _log.warning("task %s could not be given back; its lease will end", lease.task_id)
+        if answer.cancelled():
+            return
+        if answer.exception() is not None:
+            self._spawn(self._give_back_again(lease))
             return
         execution = self._cache.peek(lease.workflow_id)
         if execution is not None and execution.leases.get(lease.task_id) == lease:
             del execution.leases[lease.task_id]
         self._queues.hint(lease.queue)
+
+    async def _give_back_again(self, lease: Lease) -> None:
+        """After an unknown outcome: give the lease back if it still is this very one."""
+        await pause(LOOK_PAUSE_S)
+        try:
+            loaded = await self._store.load([(lease.workflow_id, 0)])
+        except StoreError:
+            _log.warning("task %s could not be given back; its lease will end", lease.task_id)
+            return
+        found = loaded.get(lease.workflow_id)
+        if found is not None and lease in found.leases:
+            self.give_back_leases([lease])
+        else:
+            self._queues.hint(lease.queue)
