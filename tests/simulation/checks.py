@@ -14,7 +14,7 @@ from batuta.core.graph import Graph
 from batuta.core.journal import fold
 from batuta.model.change import Release, Send
 from batuta.model.command import ChildEnded, StartWorkflow
-from batuta.model.execution import Lease, Task, TaskStatus
+from batuta.model.execution import Lease, Task, TaskStatus, WorkflowStatus
 from batuta.store.base import Accepted, Batch, Committed, Decision
 from batuta.store.memory.rows import State
 from tests.simulation import invariants
@@ -138,6 +138,9 @@ class Checks:
         before = shadow.workflow.status.value if shadow.workflow else "-"
         self.transitions["workflow", before, rows.workflow.status.value] += 1
         shadow.workflow, shadow.tasks, shadow.outputs = rows.workflow, rows.tasks, rows.outputs
+        for entry in changes.entries:  # also what lasted from one command of the batch to the next
+            status = msgspec.json.decode(entry.changed).get("w", {}).get("s", rows.workflow.status)
+            shadow.statuses.append((self.commits, WorkflowStatus(status)))
         shadow.statuses.append((self.commits, rows.workflow.status))
         if rows.workflow.status.is_terminal:
             self.check_journal(workflow_id)

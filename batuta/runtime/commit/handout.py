@@ -24,6 +24,7 @@ from batuta.runtime.view import Polled
 from batuta.store.base import Committed, Store, Touch
 
 LOOK_PAUSE_S = 0.05  # after an unknown outcome, before a lease is looked at
+LOOKS_MAX = 100  # at a store in trouble; then the lease ends by itself
 
 _log = logging.getLogger(__name__)
 
@@ -188,14 +189,16 @@ class Handout:
 
     async def _give_back_again(self, lease: Lease) -> None:
         """After an unknown outcome: give the lease back if it still is this very one."""
-        await pause(LOOK_PAUSE_S)
-        try:
-            loaded = await self._store.load([(lease.workflow_id, 0)])
-        except StoreError:
-            _log.warning("task %s could not be given back; its lease will end", lease.task_id)
+        for _ in range(LOOKS_MAX):
+            await pause(LOOK_PAUSE_S)
+            try:
+                loaded = await self._store.load([(lease.workflow_id, 0)])
+            except StoreError:
+                continue  # still in trouble
+            found = loaded.get(lease.workflow_id)
+            if found is not None and lease in found.leases:
+                self.give_back_leases([lease])
+            else:
+                self._queues.hint(lease.queue)
             return
-        found = loaded.get(lease.workflow_id)
-        if found is not None and lease in found.leases:
-            self.give_back_leases([lease])
-        else:
-            self._queues.hint(lease.queue)
+        _log.warning("task %s could not be given back; its lease will end", lease.task_id)
