@@ -26,6 +26,7 @@ SWITCH_INTERVAL_S = 0.0001  # a writer thread waits this long for the interprete
 # Python's own 5 ms a batch that takes 2 ms took 14 (STACK.md 2, bench/micro/commit_sqlite.py)
 LISTEN_BACKLOG = 2_048
 NODE_BYTES = 3  # of a node's name; two nodes of one store must differ, a restart should
+HEARD_S = 0.25  # after the listener closed; by then the requests heard before have been begun
 KEEP_ALIVE_S = 75  # longer than the pool time-outs of the SDKs, so that they close first
 
 _log = logging.getLogger(__name__)
@@ -148,9 +149,16 @@ def _server(
         """Stops by closing the listener first, so that clients see a refused connection."""
 
         def stop_by(self, number: int) -> None:
-            """Begin to stop; whoever waits in a long poll is answered now."""
+            """Begin to stop: no further connection, nor a further request on those there are.
+
+            What was heard before is served; then whoever waits in a long poll is answered.
+            """
             self.handle_exit(number, None)
-            on_exit()
+            for listener in getattr(self, "servers", ()):
+                listener.close()
+            for connection in list(self.server_state.connections):
+                connection.shutdown()
+            asyncio.get_running_loop().call_later(HEARD_S, on_exit)
 
         @contextlib.contextmanager
         def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN202  uvicorn's own

@@ -27,6 +27,11 @@ class Connection(asyncio.Protocol):
         assert isinstance(protocol, cls)
         return protocol
 
+    @property
+    def is_open(self) -> bool:
+        """False once either side has closed."""
+        return self._transport is not None and not self._transport.is_closing()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
