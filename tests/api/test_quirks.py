@@ -67,6 +67,15 @@ async def test_a_body_on_get_and_delete_is_ignored(client: Client) -> None:
     assert (shown.status, ended.status) == (200, 200)
 
 
+async def test_a_body_on_a_poll_is_not_taken_for_the_end_of_its_client(client: Client) -> None:
+    await started(client)
+
+    first = await client.ask("GET /api/tasks/poll/a", raw=[b"{", b"}"])
+    empty = await client.ask("GET /api/tasks/poll/batch/a?timeout=10", raw=[b"{", b" ", b"}"])
+
+    assert (first.status, empty.body) == (200, b"[]")
+
+
 @pytest.mark.parametrize("media", [None, "application/json", "text/plain", "application/xml"])
 async def test_a_body_in_chunks_with_any_content_type_is_taken(
     client: Client, media: str | None
