@@ -55,8 +55,8 @@ fix: setup ## Format the code and repair what ruff can repair
 	@$(BIN)/ruff check --fix --exit-zero .
 	@$(BIN)/ruff format .
 
-sim: setup ## Run the simulator over SEEDS=200 seeds
-	@BATUTA_SIM_SEEDS=$(SEEDS) $(BIN)/python -m pytest -q tests/simulation --timeout=0 $(ARGS)
+sim: setup ## Run the simulator over SEEDS=200 seeds, and over the planted bugs
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 bench: setup ## Measure the engine and print the table
 	@$(BIN)/python -m bench $(ARGS)

@@ -10,7 +10,7 @@ from tests.simulation.run import simulate
 parser = argparse.ArgumentParser(prog="make sim", description=__doc__)
 parser.add_argument("--seeds", type=int, default=200, help="how many seeds to run")
 parser.add_argument("--first", type=int, default=0, help="the first of them")
-parser.add_argument("--report", type=Path, default=Path("simulation.json"), help="where it goes")
+parser.add_argument("--report", type=Path, default=Path("build/simulation.json"), help="where")
 parser.add_argument("--story", type=int, help="run this one seed and print its whole timeline")
 given = parser.parse_args()
 if given.story is None:

@@ -20,6 +20,7 @@ from batuta.store.memory.rows import State
 from tests.simulation import invariants
 from tests.simulation.shadow import REOPENING, Rows, Shadow, rows_of
 
+LATE_MS = 1_000  # from a batch's time to its commit; a slow disk
 _LIMITS = ("POLL_TIMEOUT", "TASK_TIMEOUT", "TOTAL_TIMEOUT")
 
 
@@ -40,12 +41,14 @@ class Checks:
         fail: Callable[[str, str, str], None],
         note: Callable[[str], None],
         trouble_count: Callable[[], int],
+        now_ms: Callable[[], int],
     ) -> None:
         self.state = state
         self._graph = graph
         self._fail = fail
         self._note = note
         self._trouble_count = trouble_count
+        self._now_ms = now_ms
         self.shadows: dict[str, Shadow] = {}
         self.names: dict[str, str] = {}  # short names of tasks, for the timeline
         self.commits = 0
@@ -262,7 +265,10 @@ class Checks:
             lease = held.lease
             self.leases.add((task_id, lease.poll_count))
             is_same = before is not None and before.lease.polled_at_ms == lease.polled_at_ms
-            self._trouble.setdefault((task_id, lease.poll_count), self._trouble_count())
+            # A slow commit may bring a lease whose time is over: that is trouble too.
+            is_late = self._now_ms() - lease.polled_at_ms > LATE_MS
+            troubles = -1 if is_late else self._trouble_count()
+            self._trouble.setdefault((task_id, lease.poll_count), troubles)
             if before is None or not is_same:
                 self._note(f"  {self.names.get(task_id, task_id)} held by {lease.worker_id}")
             is_renewed = before is not None and before.lease.poll_count == lease.poll_count

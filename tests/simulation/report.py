@@ -95,6 +95,7 @@ def main(seed_first: int, seed_count: int, path: Path) -> int:
         report.plants[name] = catch(name)
         found = report.plants[name]
         f"{found['invariant']} at seed {found['seeds'] - 1}" if found["caught"] else "NO"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report.document(), indent=2) + "\n", "utf-8")
     report.document()
     for _outcome in broken[:1]:

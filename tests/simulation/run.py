@@ -202,8 +202,10 @@ def _check_end(world: World) -> None:
                 world.fail("I19", f"{task.reference_name} {task.status}, {child.status}", run)
             if task.status in {TaskStatus.CANCELED, TaskStatus.TIMED_OUT}:
                 continue  # by its own run or limit, maybe while its child's answer was on its way
-            if child.epoch and task.status.is_successful:
-                continue  # a completed child with cancelled tasks was retried: moot for its parent
+            if child.epoch:
+                # Retried: a completed one with cancelled tasks is moot for its parent, and its
+                # earlier end may have crossed its parent's retry.
+                continue
             is_same = task.status.is_successful == child.status.is_successful
             if (
                 not is_same

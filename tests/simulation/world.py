@@ -153,7 +153,9 @@ class World:
         self.node_count = knobs.choice([1, 1, 2])
         self.cache_bytes_max = knobs.choice([0, 30_000, 64 << 20])
         self.inline_bytes_max = knobs.choice([0, 64, 16_384])
-        self.checks = Checks(self.state, self.graph, self.fail, self.note, self.trouble_count)
+        self.checks = Checks(
+            self.state, self.graph, self.fail, self.note, self.trouble_count, self.store_ms
+        )
         self.ledger = Ledger(self.checks, self.fail)
         self.nodes: list[Node | None] = [None] * self.node_count
         self._lives = 0
