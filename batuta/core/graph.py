@@ -33,6 +33,9 @@ SYSTEM_TYPES = frozenset(
         "TERMINATE",
     }
 )
+# Types that Batuta's own workers do (workers/system). To Conductor they are system tasks: without
+# a task definition they are not retried, and task domains do not move them to another queue.
+SERVED_TYPES = frozenset({"HTTP"})
 # What the wire shows as taskDefName: the type, not the name (semantics.md a.6).
 NAMED_BY_TYPE = frozenset({"DECISION", "SWITCH", "FORK_JOIN", "FORK", "JOIN", "EXCLUSIVE_JOIN"})
 
@@ -101,7 +104,9 @@ class Node:
         if owner is not None:
             inside = (owner.reference_name,) if owner.type == "DO_WHILE" else ()
             self.loops = owner.loops + inside
-        self.policy: Policy = policy_of(task, task_def, is_worker=self.is_worker)
+        self.policy: Policy = policy_of(
+            task, task_def, is_worker=self.is_worker and self.type not in SERVED_TYPES
+        )
         defaults = task_def.input_template if task_def else {}
         self.input_template: Template = compile_template({**defaults, **task.input_parameters})
         self.default_template = compile_template(defaults) if defaults else None

@@ -45,6 +45,8 @@ class UpdateTask(msgspec.Struct, frozen=True, kw_only=True, tag="update", omit_d
     """A worker reported on a task. Source: POST /api/tasks.
 
     ``is_merged``: the output is laid over the earlier one (by reference and signal endpoints).
+    ``is_parked``: IN_PROGRESS does not offer the task again; it stays open, in nobody's hands,
+    until somebody reports its end (asyncComplete).
     """
 
     workflow_id: str
@@ -52,6 +54,7 @@ class UpdateTask(msgspec.Struct, frozen=True, kw_only=True, tag="update", omit_d
     status: TaskStatus
     output: Payload | None = None
     is_merged: bool = False
+    is_parked: bool = False
     reason: str | None = None
     callback_after_ms: int = 0
     worker_id: str | None = None

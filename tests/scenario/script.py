@@ -8,7 +8,7 @@ followed by ``----`` and by what it changed: one line for each run and task that
     domain QUEUE   script SOURCE = JSON    what Needs are answered with
     start NAME [JSON] [priority=N] [domains=JSON]
     poll QUEUE     heartbeat TASK          take a task, renew the lease
-    complete|fail|error|cancel|progress TASK [JSON] ['reason'] [callback=SECONDS]
+    complete|fail|error|cancel|progress TASK [JSON] ['reason'] [callback=SECONDS] [parked=yes]
     reference TASK STATUS [JSON]           report by reference name
     advance SECONDSs                       move the clock, firing what is due
     fire TASK KIND   expire TASK           a timer or lease expiry that comes twice
@@ -188,6 +188,7 @@ class Player:
                 output=document,
                 reason=options.get("reason"),
                 callback_after_ms=_ms(options.get("callback", "0s")),
+                is_parked="parked" in options,
             )
         )
 

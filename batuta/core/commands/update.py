@@ -58,6 +58,8 @@ def update_task(draft: Draft, command: UpdateTask) -> None:
         draft.end(task, command.status, output=output, **changed)
     elif task.queue is None:
         draft.put(task, output=output, **changed)  # of our own types: stays (gotchas.md 21)
+    elif command.is_parked:
+        _park(draft, draft.put(draft.release(task), output=output, **changed))
     else:
         task = draft.put(draft.release(task), output=output, **changed)
         _give_back(draft, task, command.callback_after_ms)
@@ -186,6 +188,27 @@ def _give_back(draft: Draft, task: Task, callback_after_ms: int) -> None:
         draft.set_timer(TimerKind.ENQUEUE, due_at_ms, task)
     else:
         draft.enqueue(task, policy)
+
+
+def _park(draft: Draft, task: Task) -> None:
+    """Leave a worker task open without a queue: only a report or timeoutSeconds ends it.
+
+    Source: asyncComplete of AsyncSystemTaskExecutor, semantics.md c.9 and d.5.
+    """
+    policy = draft.execution.graph.node_of(task).policy
+    if task.due_at_ms:
+        draft.clear_timer(TimerKind.ENQUEUE, task)
+    if policy.has_timers and policy.poll_timeout_ms:
+        draft.clear_timer(TimerKind.POLL_TIMEOUT, task)
+    task = draft.put(
+        task,
+        status=TaskStatus.IN_PROGRESS,
+        queue=None,
+        due_at_ms=0,
+        started_at_ms=task.started_at_ms or draft.now_ms,
+    )
+    if policy.has_timers and policy.timeout_ms:
+        draft.set_timer(TimerKind.TASK_TIMEOUT, task.started_at_ms + policy.timeout_ms, task)
 
 
 def _merged(

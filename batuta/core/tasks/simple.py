@@ -1,7 +1,7 @@
 """Tasks that workers do: SIMPLE, and every type the engine does not settle itself."""
 
 from batuta.core.draft import Draft
-from batuta.core.graph import Node
+from batuta.core.graph import SERVED_TYPES, Node
 from batuta.core.tasks.attempt import Attempt, create, delay_fields, start_or_delay
 from batuta.model.change import NeedDomain
 
@@ -33,7 +33,7 @@ def domain_of(draft: Draft, node: Node) -> str | None:
     Source: semantics.md d.10, gotchas.md 51.
     """
     wanted = draft.workflow.task_to_domain
-    if not wanted:
+    if not wanted or node.type in SERVED_TYPES:
         return None
     text = wanted.get(node.queue) or wanted.get("*")
     if not text:
