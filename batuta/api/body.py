@@ -99,9 +99,11 @@ def decode_whole(body: bytes) -> Any:
         raise _unreadable(body, error) from error
     if body.count(b"{") + body.count(b"[") > DEPTH_MAX and _is_deep(value):
         raise _too_deep()
+    are_colons_hidden = False
     if b"\\u" in body:
         _check_escapes(body, value)
-    if body.count(b":") != colons or b"\\u003" in body:
+        are_colons_hidden = b"\\u003a" in body or b"\\u003A" in body
+    if are_colons_hidden or body.count(b":") != colons:
         _check_keys(body)
     return value
 
