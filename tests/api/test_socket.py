@@ -145,6 +145,31 @@ def test_a_worker_goes_round_on_one_connection() -> None:
     run(case())
 
 
+def test_requests_sent_ahead_are_answered_in_order() -> None:
+    async def case() -> None:
+        async with serving() as (_, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for line in ("GET /health", "GET /nothing", "GET /api/tasks/poll/a", "GET /health"):
+                send(writer, line)
+            assert [(await receive(reader))[0] for _ in range(4)] == [200, 404, 204, 200]
+            writer.close()
+
+    run(case())
+
+
+def test_the_last_answer_is_whole_before_its_connection_closes() -> None:
+    async def case() -> None:
+        async with serving() as (_, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            send(writer, "GET /api-docs", b"", "connection: close")
+            status, body = await receive(reader)
+            assert (status, json.loads(body)["openapi"]) == (200, "3.1.0")
+            assert await reader.read() == b""
+            writer.close()
+
+    run(case())
+
+
 def test_an_answer_to_a_refused_body_leaves_the_connection_usable() -> None:
     async def case() -> None:
         async with serving() as (_, port):
