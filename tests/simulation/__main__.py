@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.simulation.report import main
+from tests.simulation.report import main, say
 from tests.simulation.run import simulate
 
 parser = argparse.ArgumentParser(prog="make sim", description=__doc__)
@@ -16,4 +16,6 @@ given = parser.parse_args()
 if given.story is None:
     sys.exit(main(given.first, given.seeds, given.report))
 outcome = simulate(given.story)
+say("\n".join(outcome.timeline))
+say(str(outcome.violation or "no promise was broken"))
 sys.exit(outcome.violation is not None)

@@ -1,6 +1,7 @@
 """Many seeds, and what they came to: progress lines, a JSON report, a failing seed's timeline."""
 
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -41,6 +42,15 @@ class Report:
             found = {"seed": outcome.seed, "invariant": outcome.violation.invariant}
             self.violations.append({**found, "what": str(outcome.violation)})
 
+    def line(self) -> str:
+        """Return how it stands, in a line."""
+        rate = self.outcomes / max(self.wall_s, 1e-9)
+        return (
+            f"{self.outcomes} seeds, {self.virtual_s / HOUR_S:.1f} virtual hours, "
+            f"{self.counts['commits']} commits, {sum(self.faults.values())} faults, "
+            f"{len(self.violations)} violations, {rate:.1f} seeds/s"
+        )
+
     def document(self) -> dict[str, Any]:
         """Return the report as it is written."""
         return {
@@ -59,6 +69,12 @@ class Report:
         }
 
 
+def say(text: str) -> None:
+    """Show a line at once, also through a pipe."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def run_seeds(seeds: Iterable[int], report: Report) -> list[Outcome]:
     """Run seeds, say how it goes, and return those that broke a promise."""
     broken: list[Outcome] = []
@@ -68,11 +84,11 @@ def run_seeds(seeds: Iterable[int], report: Report) -> list[Outcome]:
         report.add(outcome)
         if outcome.violation is not None:
             broken.append(outcome)
+            say(f"seed {seed}: {outcome.violation}")
         report.wall_s = time.monotonic() - started
         if time.monotonic() - shown > PROGRESS_S:
             shown = time.monotonic()
-            report.outcomes / report.wall_s
-            sum(report.faults.values())
+            say(report.line())
     return broken
 
 
@@ -92,13 +108,15 @@ def main(seed_first: int, seed_count: int, path: Path) -> int:
     report = Report()
     broken = run_seeds(range(seed_first, seed_first + seed_count), report)
     for name in PLANTS:
-        report.plants[name] = catch(name)
-        found = report.plants[name]
-        f"{found['invariant']} at seed {found['seeds'] - 1}" if found["caught"] else "NO"
+        report.plants[name] = found = catch(name)
+        by = f"{found['invariant']} at seed {found['seeds'] - 1}" if found["caught"] else "NOTHING"
+        say(f"planted {name}: caught by {by}")
+    document = report.document()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report.document(), indent=2) + "\n", "utf-8")
-    report.document()
-    for _outcome in broken[:1]:
-        pass
+    path.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    caught = f"{document['planted_bugs_caught']} of {document['planted_bugs_total']}"
+    say(f"{report.line()}; {caught} planted bugs caught; report in {path}")
+    for outcome in broken[:1]:
+        say(f"\nseed {outcome.seed}: {outcome.violation}\n{outcome.story()}")
     is_whole = all(found["caught"] for found in report.plants.values())
     return 0 if is_whole and not broken else 1
