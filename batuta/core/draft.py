@@ -175,14 +175,18 @@ class Draft:
         self.execution.put(task, input, output)
         return task
 
-    def add(self, node: Node, suffix: str, task_input: Payload, **fields: Any) -> Task:
+    def add(
+        self, node: Node, suffix: str, task_input: Payload, *, task_type: str, **fields: Any
+    ) -> Task:
         """Create the next task of the run: an attempt at ``node``, SCHEDULED unless given."""
         seq = self.execution.seq_last + 1
-        name = node.reference_name
+        name, own_name = node.reference_name, node.definition_name
         task = Task(
             seq=seq,
             reference_name=name + suffix,
             node=name if suffix else "",
+            task_type=task_type,
+            own_name="" if own_name == task_type else own_name,
             scheduled_at_ms=self.now_ms,
             updated_at_ms=self.now_ms,
             **fields,

@@ -118,6 +118,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reference_name: str = field(name="ref")  # with the loop suffix: "a__2"
     node: str = field(default="", name="nd")  # the definition's reference name; "" = the same
     task_type: str = field(name="ty")  # the wire's taskType; for SIMPLE the task name
+    own_name: str = field(default="", name="on")  # in the definition; "" = the task type
     status: TaskStatus = field(default=TaskStatus.SCHEDULED, name="s")
     retry_count: int = field(default=0, name="rc")
     iteration: int = field(default=0, name="it")  # 0 = not in a loop
@@ -144,6 +145,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def node_name(self) -> str:
         """The reference name in the definition, without any loop suffix."""
         return self.node or self.reference_name
+
+    @property
+    def definition_name(self) -> str:
+        """The task's name in the definition."""
+        return self.own_name or self.task_type
 
     @property
     def suffix(self) -> str:
