@@ -263,12 +263,13 @@ class Engine:
         Raises:
             NotFoundError: No such run or task.
         """
-        # Memory may be ahead of the disk here, or behind it: the store compares the lease again.
+        # Memory may be ahead of the disk here, or lack the lease: one read beside the claim that
+        # made it, or one that another node made. The store is asked before a worker loses it.
         remembered = self._cache.peek(workflow_id)
         lease = remembered.leases.get(task_id) if remembered else None
         if lease is not None and await self._touch(lease):
             return
-        execution = await self.committer.committed(workflow_id)
+        execution = await self.committer.committed(workflow_id, is_from_store=True)
         if execution.task(task_id) is None:
             raise NotFoundError(f"workflow {workflow_id!r} has no task {task_id!r}")
         lease = execution.leases.get(task_id)

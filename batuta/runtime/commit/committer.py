@@ -193,9 +193,9 @@ class Committer:
         """True while a batch with this run is not durable yet: memory is ahead of the disk."""
         return workflow_id in self._holds
 
-    async def committed(self, workflow_id: str) -> Execution:
+    async def committed(self, workflow_id: str, *, is_from_store: bool = False) -> Execution:
         """Return a run as the disk has it; raises NotFoundError when there is none."""
-        return await self._loader.committed(workflow_id)
+        return await self._loader.committed(workflow_id, is_from_store=is_from_store)
 
     # -- gathering a batch --------------------------------------------------------------------
 

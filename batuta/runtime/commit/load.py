@@ -96,14 +96,17 @@ class Loader:
         while waiting:
             waiting.popleft().refuse(error)
 
-    async def committed(self, workflow_id: str) -> Execution:
+    async def committed(self, workflow_id: str, *, is_from_store: bool) -> Execution:
         """Return a run as the disk has it: memory's when nothing can be ahead of it.
+
+        Args:
+            is_from_store: Do not look into memory.
 
         Raises:
             NotFoundError: No such run.
         """
         execution = self._cache.peek(workflow_id)
-        is_current = workflow_id not in self._holds and not self._store.is_shared
+        is_current = not (is_from_store or self._store.is_shared or workflow_id in self._holds)
         if execution is not None and execution.workflow.version > 0 and is_current:
             return execution
         loaded = (await self._store.load([(workflow_id, 0)])).get(workflow_id)
