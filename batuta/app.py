@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import secrets
-import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -18,16 +17,11 @@ from batuta.runtime.engine import Engine, EngineStore
 from batuta.runtime.sandbox.pool import Sandbox
 
 if TYPE_CHECKING:
-    import uvicorn
-
     from batuta.workers.function import TaskFunction
 
 SWITCH_INTERVAL_S = 0.0001  # a writer thread waits this long for the interpreter at most; with
 # Python's own 5 ms a batch that takes 2 ms took 14 (STACK.md 2, bench/micro/commit_sqlite.py)
-LISTEN_BACKLOG = 2_048
 NODE_BYTES = 3  # of a node's name; two nodes of one store must differ, a restart should
-HEARD_S = 0.25  # after the listener closed; by then the requests heard before have been begun
-KEEP_ALIVE_S = 75  # longer than the pool time-outs of the SDKs, so that they close first
 
 _log = logging.getLogger(__name__)
 
@@ -117,9 +111,16 @@ async def serve(
         on_ready: Called with the server's URL once it listens.
     """
     from batuta.api import create_app
+    from batuta.api.serving import make_server, until_started, url_of
 
     async with open_engine(settings) as engine:
-        server = _server(create_app(engine, settings), settings, engine.drain)
+        server = make_server(
+            create_app(engine, settings),
+            host=settings.host,
+            port=settings.port,
+            drain_ms=settings.drain_ms,
+            on_exit=engine.drain,
+        )
         pool = None
         if workers:
             from batuta.workers.local import LocalTransport
@@ -129,81 +130,10 @@ async def serve(
             pool.start()
         serving = asyncio.create_task(server.serve())
         try:
-            await _until_started(server, serving)
+            await until_started(server, serving)
             if on_ready is not None:
-                await on_ready(_url(server, settings))
+                await on_ready(url_of(server))
             await serving
         finally:
             if pool is not None:
                 await pool.drain(settings.drain_ms)
-
-
-def _server(
-    application: Callable[..., Awaitable[None]], settings: Settings, on_exit: Callable[[], None]
-) -> "uvicorn.Server":
-    import uvicorn
-
-    from batuta.api.protocol import OneWriteProtocol
-
-    class Server(uvicorn.Server):
-        """Stops by closing the listener first, so that clients see a refused connection."""
-
-        def stop_by(self, number: int) -> None:
-            """Begin to stop: no further connection, nor a further request on those there are.
-
-            What was heard before is served; then whoever waits in a long poll is answered.
-            """
-            self.handle_exit(number, None)
-            for listener in getattr(self, "servers", ()):
-                listener.close()
-            for connection in list(self.server_state.connections):
-                connection.shutdown()
-            asyncio.get_running_loop().call_later(HEARD_S, on_exit)
-
-        @contextlib.contextmanager
-        def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN202  uvicorn's own
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self.stop_by, number)
-            try:
-                yield
-            finally:
-                for number in (signal.SIGTERM, signal.SIGINT):
-                    loop.remove_signal_handler(number)
-
-    config = uvicorn.Config(
-        application,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http=OneWriteProtocol,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        backlog=LISTEN_BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(settings.drain_ms // 1_000, 1),
-    )
-    return Server(config)
-
-
-async def _until_started(server: "uvicorn.Server", serving: "asyncio.Task[None]") -> None:
-    while not server.started:
-        done, _ = await asyncio.wait({serving}, timeout=0.01)
-        if done:
-            serving.result()
-            raise OSError("the server could not start; the log above says why")
-
-
-def _url(server: "uvicorn.Server", settings: Settings) -> str:
-    port = settings.port
-    for listener in server.servers:
-        for socket in listener.sockets:
-            port = socket.getsockname()[1]
-    host = settings.host if ":" not in settings.host else f"[{settings.host}]"
-    return f"http://{host}:{port}"
-
