@@ -8,6 +8,7 @@ decisions, so that a case gives the same bytes each time.
 
 import hashlib
 import heapq
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -202,8 +203,10 @@ class World:
 
     def _answer(self, need: Any) -> Any:
         match need:
-            case NeedDefinition(name=name, version=version):
-                graph = self.graph(name, version)
+            case NeedDefinition(name=name, version=version, inline=inline):
+                if inline:
+                    self.define(json.loads(inline))
+                graph = self.graph(name, 0 if inline else version)
                 if graph is None:
                     return Failure(f"no definition {name!r} of version {version or 'latest'}")
                 return PinnedDefinition(graph.digest, graph.definition.version)

@@ -193,6 +193,53 @@ def test_a_sub_workflow_runs_as_a_run_of_its_own(
     assert (inside.status, inside.parent_workflow_id) == ("COMPLETED", run.workflow_id)
 
 
+def test_a_workflow_within_a_workflow_needs_no_registration(
+    sdk: Sdk, executor: WorkflowExecutor, name: Name, add: Add
+) -> None:
+    child = ConductorWorkflow(executor, name("inline_child"), version=1)
+    child >> add("inner", child.input("n"), 1)
+    child.input_template({"n": 1})
+    parent = ConductorWorkflow(executor, name("inline_parent"), version=1)
+    parent >> child
+
+    run = _run(sdk, executor, parent, {})
+
+    inside = sdk.workflows.get_workflow(run.tasks[0].sub_workflow_id)
+    assert run.status == "COMPLETED", run.reason_for_incompletion
+    assert [task.task_type for task in run.tasks] == ["SUB_WORKFLOW"]
+    assert inside.workflow_name == child.name
+    assert inside.tasks[0].output_data == {"result": 2}
+
+
+def test_a_definition_made_by_a_task_runs_as_a_sub_workflow(
+    sdk: Sdk, executor: WorkflowExecutor, name: Name
+) -> None:
+    inner = {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE"}
+    inner["inputParameters"] = {"seen": "${workflow.input.n}"}
+    made = {"name": name("made"), "version": 4, "schemaVersion": 2, "tasks": [inner]}
+    parent = ConductorWorkflow(executor, name("maker"), version=1)
+    call = SubWorkflowTask("call", name("made"))
+    call.input_parameters["n"] = 7
+    definition = parent.to_workflow_def()
+    definition.tasks = [call.to_workflow_task()]
+    definition.tasks[0].sub_workflow_param.workflow_definition = "${workflow.input.made}"
+    executor.register_workflow(definition, overwrite=True)
+
+    good = sdk.wait_for(sdk.workflows.start_workflow_by_name(parent.name, {"made": made}))
+    bad = sdk.wait_for(sdk.workflows.start_workflow_by_name(parent.name, {"made": "text"}))
+    made["tasks"] = []
+    faulty = sdk.wait_for(sdk.workflows.start_workflow_by_name(parent.name, {"made": made}))
+
+    inside = sdk.workflows.get_workflow(good.tasks[0].sub_workflow_id)
+    assert good.status == "COMPLETED", good.reason_for_incompletion
+    assert (inside.workflow_name, inside.workflow_version) == (name("made"), 4)
+    assert inside.variables == {"seen": 7}
+    assert bad.status == "FAILED"
+    assert "which is no workflow definition" in bad.reason_for_incompletion
+    assert faulty.status == "FAILED"
+    assert "workflowDefinition is invalid" in faulty.reason_for_incompletion
+
+
 def test_a_wait_is_ended_by_its_time_or_by_a_report(
     sdk: Sdk, executor: WorkflowExecutor, name: Name
 ) -> None:
