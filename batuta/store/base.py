@@ -14,6 +14,7 @@ from batuta.model.change import Change
 from batuta.model.command import TimerKind
 from batuta.model.execution import Lease, Task, Workflow
 from batuta.model.payload import Payload
+from batuta.store.query.tree import FoundTask, Page, Query, Sort
 
 JOURNAL_ENTRY_BYTES_MAX = 300  # on the one-step path; a promise that tests/unit checks
 
@@ -295,6 +296,24 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
 
 class Search(Protocol):
     """Query-only views; they see committed state and touch no commit."""
+
+    async def search(
+        self, query: Query, *, sort: Sequence[Sort], start: int, size: int
+    ) -> Page[Workflow]:
+        """Return a page of the runs that match, or that have a task that matches.
+
+        The total is exact up to ``TOTAL_EXACT_MAX``. ``sort`` is of runs in both cases.
+
+        Raises:
+            InvalidError: It would read more than the store has time for; narrow it.
+        """
+        ...
+
+    async def search_tasks(
+        self, query: Query, *, sort: Sequence[Sort], start: int, size: int
+    ) -> Page[FoundTask]:
+        """Return a page of the tasks that match, without retired ones; as ``search``."""
+        ...
 
     async def recent(self, *, limit: int, status: str | None = None) -> list[Workflow]:
         """Return the newest runs by creation."""

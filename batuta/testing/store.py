@@ -28,6 +28,7 @@ from batuta.testing.cases.sharing import DurabilityCases, RivalCases
 from batuta.testing.cases.subject import Subject
 from batuta.testing.cases.timer import TimerCases
 from batuta.testing.model import ModelCases
+from batuta.testing.query import QueryCases
 
 __all__ = ["DurableStoreSuite", "SharedStoreSuite", "StoreSuite", "Subject"]
 
@@ -42,6 +43,7 @@ class StoreSuite(
     JournalCases,
     CatalogCases,
     SearchCases,
+    QueryCases,
     ModelCases,
 ):
     """All cases; inherit it and give it a ``store``."""

@@ -25,7 +25,10 @@ from batuta.store.base import (
 )
 from batuta.store.memory import queue
 from batuta.store.memory.decision import assert_well_formed, judge, write
+from batuta.store.memory.find import all_tasks
 from batuta.store.memory.rows import PAYLOAD_INLINE_BYTES_MAX, Run, State, payload
+from batuta.store.query.evaluate import find_tasks, find_workflows, find_workflows_by_tasks
+from batuta.store.query.tree import FoundTask, Page, Query, Sort, Subject
 
 
 async def no_pause(point: str) -> None:
@@ -212,6 +215,25 @@ class MemoryStore:
         await self._reach("journal")
         rows = self.state.journal[position:]
         return [row for row in rows if workflow_id in (None, row.workflow_id)][:limit]
+
+    async def search(
+        self, query: Query, *, sort: Sequence[Sort], start: int, size: int
+    ) -> Page[Workflow]:
+        """Return a page of the runs that match; see ``Search.search``."""
+        await self._reach("search")
+        if query.subject is Subject.TASK:
+            tasks = list(all_tasks(self.state))
+            return find_workflows_by_tasks(query, tasks, sort=sort, start=start, size=size)
+        runs = [run.workflow for run in self.state.runs.values()]
+        return find_workflows(query, runs, sort=sort, start=start, size=size)
+
+    async def search_tasks(
+        self, query: Query, *, sort: Sequence[Sort], start: int, size: int
+    ) -> Page[FoundTask]:
+        """Return a page of the tasks that match; see ``Search.search_tasks``."""
+        await self._reach("search")
+        tasks = list(all_tasks(self.state))
+        return find_tasks(query, tasks, sort=sort, start=start, size=size)
 
     async def recent(self, *, limit: int, status: str | None = None) -> list[Workflow]:
         """Return the newest runs by creation."""

@@ -93,7 +93,7 @@ async def _write(session: Session, rows: Rows, now_ms: int) -> None:
     if rows.versions:
         await _put_all(session, statements.PUT_VERSIONS, rows.versions, 3)
     if rows.tasks:
-        await _put_all(session, statements.PUT_TASKS, rows.tasks, 7)
+        await _put_all(session, statements.PUT_TASKS, rows.tasks, 10)
     if rows.retired:
         count = await session.run(statements.RETIRE_TASKS, *_columns(rows.retired, 3))
         session.wrote(count)

@@ -83,10 +83,12 @@ WHERE w.id = v.id
 """
 
 PUT_TASKS = """
-INSERT INTO task AS t (workflow_id, seq, task_id, version, doc, input, output)
-SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::bigint[], $5::bytea[],
-    $6::bytea[], $7::bytea[])
-ON CONFLICT (workflow_id, seq) DO UPDATE SET version = excluded.version, doc = excluded.doc,
+INSERT INTO task AS t (workflow_id, seq, task_id, version, type, own_name, status, doc, input,
+    output)
+SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::bigint[], $5::text[],
+    $6::text[], $7::text[], $8::bytea[], $9::bytea[], $10::bytea[])
+ON CONFLICT (workflow_id, seq) DO UPDATE SET version = excluded.version,
+    status = excluded.status, doc = excluded.doc,
     input = coalesce(excluded.input, t.input), output = coalesce(excluded.output, t.output)
 """
 

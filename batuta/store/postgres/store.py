@@ -16,9 +16,10 @@ from batuta.store.base import (
     LogLine,
     QueueDepth,
 )
-from batuta.store.postgres import catalog, read, schema, search
+from batuta.store.postgres import catalog, find, read, schema, search
 from batuta.store.postgres.commit import commit
 from batuta.store.postgres.link import CONNECTIONS_MAX, Link, Session, connect
+from batuta.store.query.tree import FoundTask, Page, Query, Sort
 
 # What decides whether a commit survives a crash of the server; shown, never changed by us.
 _SETTINGS = ("server_version", "synchronous_commit", "fsync", "full_page_writes")
@@ -132,6 +133,18 @@ class PostgresStore:
         return await self._link.read(
             partial(search.read_after, position=position, limit=limit, workflow_id=workflow_id)
         )
+
+    async def search(
+        self, query: Query, *, sort: Sequence[Sort], start: int, size: int
+    ) -> Page[Workflow]:
+        """Return a page of the runs that match; see ``Search.search``."""
+        return await find.find_workflows(self._link, query, sort=sort, start=start, size=size)
+
+    async def search_tasks(
+        self, query: Query, *, sort: Sequence[Sort], start: int, size: int
+    ) -> Page[FoundTask]:
+        """Return a page of the tasks that match; see ``Search.search_tasks``."""
+        return await find.find_tasks(self._link, query, sort=sort, start=start, size=size)
 
     async def recent(self, *, limit: int, status: str | None = None) -> list[Workflow]:
         """Return the newest runs by creation."""

@@ -88,13 +88,16 @@ UPDATE workflow SET version = value ->> 1, updated_at = value ->> 2
 FROM jsonb_each({{bumps}}) WHERE workflow.id = unhex(value ->> 0, '-');
 
 INSERT INTO task (
-    workflow_id, version, seq, task_id, doc, input, input_size, output, output_size
+    workflow_id, version, seq, task_id, type, own_name, status, doc,
+    input, input_size, output, output_size
 ) SELECT
     unhex(value ->> 0, '-'), value ->> 1, value ->> '$[2].q', unhex(value ->> '$[2].id', '-'),
+    value ->> '$[2].ty', value ->> '$[2].on', coalesce(value ->> '$[2].s', 'SCHEDULED'),
     value -> 2, {_payload(3)}, {_payload(5)}
 FROM jsonb_each({{tasks}}) WHERE true
 ON CONFLICT (workflow_id, seq) DO UPDATE SET
-    version = excluded.version, doc = excluded.doc, {_kept("input")}, {_kept("output")};
+    version = excluded.version, status = excluded.status, doc = excluded.doc,
+    {_kept("input")}, {_kept("output")};
 """
 
 HANDS = """

@@ -20,7 +20,8 @@ from batuta.store.base import (
     QueueDepth,
 )
 from batuta.store.merge import merge
-from batuta.store.sqlite import catalog, reading
+from batuta.store.query.tree import FoundTask, Page, Query, Sort
+from batuta.store.sqlite import catalog, find, reading
 from batuta.store.sqlite.connection import ConnectionThread, open_connection
 from batuta.store.sqlite.opening import Lock, migrate, take_lock
 from batuta.store.sqlite.trigger import PREPARE
@@ -172,6 +173,24 @@ class SqliteStore:
         """Return rows after ``position`` (0 = from the start), oldest first."""
         return await self._reader.run(
             lambda connection: reading.read_after(connection, position, limit, workflow_id)
+        )
+
+    async def search(
+        self, query: Query, *, sort: Sequence[Sort], start: int, size: int
+    ) -> Page[Workflow]:
+        """Return a page of the runs that match; see ``Search.search``."""
+        return await self._searcher.run(
+            lambda connection: find.find_workflows(
+                connection, query, sort=sort, start=start, size=size
+            )
+        )
+
+    async def search_tasks(
+        self, query: Query, *, sort: Sequence[Sort], start: int, size: int
+    ) -> Page[FoundTask]:
+        """Return a page of the tasks that match; see ``Search.search_tasks``."""
+        return await self._searcher.run(
+            lambda connection: find.find_tasks(connection, query, sort=sort, start=start, size=size)
         )
 
     async def recent(self, *, limit: int, status: str | None = None) -> list[Workflow]:
