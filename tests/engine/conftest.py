@@ -15,6 +15,7 @@ from tests.engine.node import (
     running,
     sqlite_opener,
 )
+from tests.faults.scan import scan
 
 STORES = ["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
@@ -46,7 +47,10 @@ async def open_store(
     if store_name == "memory":
         yield memory_opener(clock)
     elif store_name == "sqlite":
-        yield sqlite_opener(tmp_path / "batuta.db", clock)
+        path = tmp_path / "batuta.db"
+        yield sqlite_opener(path, clock)
+        if path.exists():
+            assert scan(path) == [], "whatever a test did, the store is sound"
     else:
         from batuta.store.postgres import migrate
 

@@ -154,8 +154,9 @@ class Refusing:
 
 
 async def test_a_lease_that_cannot_be_taken_back_ends_by_itself(
-    open_store: OpenStore, clock: Clock
+    open_store: OpenStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("batuta.runtime.engine.DRAIN_S", 0.2)  # it would try again till then
     before = await held(open_store, clock, LOCAL_WORKER)
     async with running(open_store, clock, wrap=Refusing) as node:
         assert await node.engine.take_back_local_leases() == 0

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from batuta.core.decide import decide
+from batuta.model.command import FireTimer, LogTask
 from batuta.model.error import ClosingError, StoreError
 from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.store.base import Batch, Committed
-from tests.engine.definitions import chain
+from tests.engine.definitions import chain, wait, workflow
 from tests.engine.node import Clock, Counting, Node, OpenStore, report_of, running, turns
 
 COMPLETED = WorkflowStatus.COMPLETED
@@ -145,8 +147,6 @@ async def test_commands_behind_an_unknown_outcome_follow_in_their_order(
     polled = await node.poll("step")
     setattr(node.store, when, once(has_decisions))
 
-    from batuta.model.command import LogTask
-
     task_id = polled.task.task_id
     logs = [LogTask(workflow_id=workflow_id, task_id=task_id, line=str(n)) for n in range(4)]
     futures = [node.engine.committer.submit(logs[0])]
@@ -275,3 +275,50 @@ async def test_an_update_and_poll_while_draining_is_an_update_alone(node: Node) 
     assert (await node.task(workflow_id, "s0")).task.status is TaskStatus.COMPLETED
     [depth] = await node.store.queues()
     assert (depth.ready, depth.leased) == (1, 0)
+
+
+async def test_a_bug_in_deciding_fails_one_command_and_no_other(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    broken: set[str] = set()
+
+    def deciding(execution: Any, command: Any, **named: Any) -> Any:
+        if command.workflow_id in broken:
+            raise RuntimeError("planted")
+        return decide(execution, command, **named)
+
+    async with running(open_store, clock, deciding=deciding) as node:
+        await node.register(chain("one", 1))
+        runs = await node.start_in_order("one", 4)
+        held = await node.engine.poll("step", count=4, wait_ms=0)
+        broken.add(runs[0])
+
+        reports = (node.report(one) for one in held)
+        answers = await asyncio.gather(*reports, return_exceptions=True)
+
+        assert [type(answer) for answer in answers].count(RuntimeError) == 1
+        assert [await node.status_of(run) for run in runs[1:]] == [COMPLETED] * 3
+        broken.clear()
+        await node.report(held[0])
+        assert await node.status_of(runs[0]) is COMPLETED
+
+
+async def test_a_timer_whose_decision_fails_is_set_aside_and_the_others_fire(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    def deciding(execution: Any, command: Any, **named: Any) -> Any:
+        if isinstance(command, FireTimer) and command.workflow_id == broken:
+            raise RuntimeError("planted")
+        return decide(execution, command, **named)
+
+    async with running(open_store, clock, deciding=deciding) as node:
+        await node.register(workflow("waits", wait("pause", "2 seconds")))
+        broken, *others = await node.start_in_order("waits", 3)
+
+        await node.advance(3_000)
+        assert [await node.status_of(run) for run in others] == [COMPLETED] * 2
+        for _ in range(6):
+            await node.advance(60_000)
+
+        assert [key[0] for key in node.engine.timers.set_aside] == [broken]
+        assert await node.status_of(broken) is WorkflowStatus.RUNNING

@@ -49,6 +49,7 @@ class Load:
         self.starts_left = 0
         self.in_flight: Counter[str] = Counter()
         self.acknowledged: Counter[str] = Counter()
+        self.unanswered: Counter[str] = Counter()  # the server died over them
         self.wrong: list[str] = []  # answers that no client should get
         self.on_answer: Callable[[str], None] = lambda _kind: None
         self.on_send: Callable[[str], None] = lambda _kind: None
@@ -167,6 +168,9 @@ class Load:
         self.on_send(kind)
         try:
             return await connection.request(method, path, body)
+        except OSError:
+            self.unanswered[kind] += 1
+            raise
         finally:
             self.in_flight[kind] -= 1
 

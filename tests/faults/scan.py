@@ -122,8 +122,18 @@ def _all_timeless(tasks: dict[int, Task]) -> dict[int, Task]:
 
 
 def _ended_twice(entries: list[tuple[int, int, bytes]]) -> list[int]:
-    ends: dict[int, int] = defaultdict(int)
+    """Return the tasks whose end was followed by another one, without being revived between."""
+    now: dict[int, TaskStatus] = {}
+    found = []
     for _, _, document in entries:
         for seq, changed in json.loads(document).get("t", {}).items():
-            ends[int(seq)] += "s" in changed and TaskStatus(changed["s"]).is_terminal
-    return [seq for seq, count in ends.items() if count > 1]
+            before, after = now.get(int(seq)), changed.get("s")
+            if after is None:
+                continue
+            now[int(seq)] = TaskStatus(after)
+            # What settles an ended task (its successor is computed) may name its status again;
+            # a second end has a time of its own.
+            was_ended = before is not None and before.is_terminal
+            if was_ended and now[int(seq)].is_terminal and "ea" in changed:
+                found.append(int(seq))
+    return found

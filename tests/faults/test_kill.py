@@ -56,7 +56,8 @@ async def test_what_was_acknowledged_survives_kills_under_load(tmp_path: Path) -
         server.end()
         ledger.close()
 
-    print(f"{KILLS} kills, seed {SEED}: {dict(load.acknowledged)}, in flight {in_flight}")  # noqa: T201  for who looks
+    told = f"answered {dict(load.acknowledged)}, unanswered {dict(load.unanswered)}"
+    print(f"{KILLS} kills, seed {SEED}: {told}, in flight {in_flight}")  # noqa: T201  for who looks
     assert code == 0
     assert load.wrong == []
     assert min(in_flight) >= IN_FLIGHT_MIN
