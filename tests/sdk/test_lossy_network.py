@@ -176,6 +176,28 @@ def test_polls_whose_tasks_are_lost_cost_one_lease(sdk: Sdk, proxy: Proxy, work:
 
 
 @pytest.mark.usefixtures("quick_retries")
+def test_a_result_that_the_sdk_gave_up_on_is_made_again(sdk: Sdk, proxy: Proxy, work: Work) -> None:
+    given_up: set[bytes] = set()
+    lost = Lost()
+
+    def plan(exchange: Exchange) -> Fate:
+        if exchange.path == UPDATE_V2 and (not given_up or exchange.body in given_up):
+            given_up.add(exchange.body)
+            return Fate.LOSE
+        return Fate.PASS
+
+    proxy.plan = plan
+
+    with Fleet(proxy.api_url, [lost]):
+        run = sdk.wait_for(sdk.start(work.chain), limit_s=40)
+
+    work.check(run)
+    assert [event.retry_count for event in lost.results] == [4]
+    assert [task.status for task in run.tasks] == ["TIMED_OUT", *["COMPLETED"] * STEPS]
+    assert lost.results[0].task_id == run.tasks[0].task_id
+
+
+@pytest.mark.usefixtures("quick_retries")
 def test_a_lost_answer_to_a_control_is_harmless(sdk: Sdk, proxy: Proxy, work: Work) -> None:
     proxy.plan = first_answer_is_lost
     through = Sdk(proxy.api_url)
