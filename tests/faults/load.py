@@ -47,6 +47,9 @@ class Load:
         self.random = random.Random(seed)
         self.is_up = asyncio.Event()
         self.starts_left = 0
+        self.holds_reports = False  # until let go, so that all clients report at once
+        self.held = 0  # clients that wait to be let go
+        self._let_go = asyncio.Event()
         self.in_flight: Counter[str] = Counter()
         self.acknowledged: Counter[str] = Counter()
         self.unanswered: Counter[str] = Counter()  # the server died over them
@@ -68,6 +71,12 @@ class Load:
         faults = [end for end in ends if not isinstance(end, asyncio.CancelledError)]
         if faults:
             raise ExceptionGroup("clients failed", [f for f in faults if isinstance(f, Exception)])
+
+    def let_go(self) -> None:
+        """Have all held reports sent in one turn of the loop."""
+        self.holds_reports = False
+        self._let_go.set()
+        self._let_go = asyncio.Event()
 
     async def register(self) -> None:
         """Register the definitions."""
@@ -111,7 +120,8 @@ class Load:
 
     async def _poll(self, connection: Connection, number: int, pending: list[Any]) -> None:
         task_type = self.random.choices(TASK_TYPES, (6, 2, 1))[0]
-        path = f"/api/tasks/poll/batch/{task_type}?count={POLL_COUNT}&timeout={POLL_MS}"
+        count = 1 if self.holds_reports else POLL_COUNT
+        path = f"/api/tasks/poll/batch/{task_type}?count={count}&timeout={POLL_MS}"
         path += f"&workerid=lane{number}"
         polled_at = asyncio.get_running_loop().time()
         status, answer = await self._send(connection, "poll", path, method="GET")
@@ -134,6 +144,10 @@ class Load:
         return {"report": report, "polled_at": polled_at}
 
     async def _report(self, connection: Connection, pending: list[Any]) -> None:
+        if self.holds_reports:
+            self.held += 1
+            await self._let_go.wait()
+            self.held -= 1
         report, polled_at = pending[0]["report"], pending[0]["polled_at"]
         is_following = len(pending) == 1 and self.random.random() < 0.3
         path = "/api/tasks/update-v2" if is_following else "/api/tasks"

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import contextlib
 import os
 from collections import Counter
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.faults.serving import Server
 KILLS = int(os.environ.get("BATUTA_KILLS", "20"))
 SEED = int(os.environ.get("BATUTA_KILL_SEED", "1"))
 STARTS = 25  # between two kills
+SALVO = 60  # reports at once, where the tasks allow it
 IN_FLIGHT_MIN = 50  # commands without an answer when the server dies
 UP_S = 0.5  # how long a server lives at most once its clients are back
 END_S = 60  # until all runs have ended after the last kill
@@ -32,14 +34,18 @@ async def test_what_was_acknowledged_survives_kills_under_load(tmp_path: Path) -
     await server.start()
     await load.register()
     load.begin()
-    in_flight = []
+    in_flight: list[Counter[str]] = []
     try:
         for number in range(KILLS):
+            moment = MOMENTS[number % len(MOMENTS)]
             load.starts_left += STARTS
             load.is_up.set()
-            await _until_the_moment(load, number)
+            await moment(load)
+            async with asyncio.timeout(END_S):
+                while load.in_flight.total() < IN_FLIGHT_MIN:  # noqa: ASYNC110  a moment
+                    await asyncio.sleep(0)
             load.is_up.clear()
-            in_flight.append(sum(load.in_flight.values()))
+            in_flight.append(Counter(load.in_flight))
             server.kill()
             assert scan(server.database) == [], f"after kill {number}, seed {SEED}"
             await server.start()
@@ -57,40 +63,69 @@ async def test_what_was_acknowledged_survives_kills_under_load(tmp_path: Path) -
         ledger.close()
 
     told = f"answered {dict(load.acknowledged)}, unanswered {dict(load.unanswered)}"
-    print(f"{KILLS} kills, seed {SEED}: {told}, in flight {in_flight}")  # noqa: T201  for who looks
+    flights = [(flight["update"] + flight["start"], flight["poll"]) for flight in in_flight]
+    print(f"{KILLS} kills, seed {SEED}: {told}; writes and polls in flight: {flights}")  # noqa: T201
     assert code == 0
     assert load.wrong == []
-    assert min(in_flight) >= IN_FLIGHT_MIN
+    assert min(flight.total() for flight in in_flight) >= IN_FLIGHT_MIN
+    if len(MOMENTS) * 2 <= KILLS:
+        assert max(flight["update"] for flight in in_flight) >= IN_FLIGHT_MIN
     assert scan(server.database) == []
     compare(server.database, ledger)
     assert ended(server.database)
 
 
-async def _until_the_moment(load: Load, number: int) -> None:
-    """Wait for the moment of a kill: some time, an answered start, or a batch of reports."""
-    moment = asyncio.Event()
-    left = Counter(start=load.random.randint(1, STARTS), update=load.random.randint(1, 60))
+async def _at_any_time(load: Load) -> None:
+    await asyncio.sleep(load.random.uniform(0.05, UP_S))
 
-    def count(kind: str) -> None:
-        left[kind] -= 1
-        if left[kind] == 0:
+
+async def _after_an_answered_start(load: Load) -> None:
+    """Return right after the server has promised a run."""
+    await _until_the(load, "start", load.random.randint(1, STARTS))
+
+
+async def _among_reports(load: Load) -> None:
+    """Return when some reports more have been sent, some of which are being committed."""
+    await _until_the(load, "update", load.random.randint(1, 60))
+    await asyncio.sleep(load.random.choice((0, 0.001, 0.003)))
+
+
+async def _at_a_salvo(load: Load) -> None:
+    """Have all clients hold a report each, send them all at once, and return at once, or soon."""
+    load.holds_reports = True
+    load.starts_left += 2 * STARTS
+    try:
+        async with asyncio.timeout(8 * UP_S):
+            while load.held < SALVO:  # noqa: ASYNC110  a moment
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        pass  # too few tasks were ready: then fewer fly
+    load.let_go()
+    await asyncio.sleep(0)
+    await asyncio.sleep(load.random.choice((0, 0, 0.002, 0.005)))
+
+
+MOMENTS = (_at_any_time, _after_an_answered_start, _among_reports, _at_a_salvo)
+
+
+async def _until_the(load: Load, kind: str, count: int) -> None:
+    """Wait until so many commands of a kind were sent, or starts answered; not for long."""
+    moment = asyncio.Event()
+    left = count
+
+    def note(noted: str) -> None:
+        nonlocal left
+        left -= noted == kind
+        if left <= 0:
             moment.set()
 
-    limit_s = load.random.uniform(0.05, UP_S)
-    try:
-        if number % 3 == 1:
-            load.on_answer = lambda kind: count(kind) if kind == "start" else None
-        elif number % 3 == 2:
-            load.on_send = lambda kind: count(kind) if kind == "update" else None
-        await asyncio.wait_for(moment.wait(), limit_s if number % 3 == 0 else 2 * UP_S)
-        await asyncio.sleep(load.random.choice((0, 0.001, 0.003)))
-    except TimeoutError:
-        pass
-    finally:
-        load.on_answer = load.on_send = lambda _kind: None
-    async with asyncio.timeout(END_S):
-        while sum(load.in_flight.values()) < IN_FLIGHT_MIN:  # noqa: ASYNC110  of another process
-            await asyncio.sleep(0)
+    if kind == "start":
+        load.on_answer = note
+    else:
+        load.on_send = note
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(moment.wait(), 2 * UP_S)
+    load.on_answer = load.on_send = lambda _kind: None
 
 
 async def _until_ended(server: Server) -> None:
