@@ -18,6 +18,7 @@ DOMAIN_ACTIVE_MS = 10_000  # a domain is active when polled this recently (gotch
 # The worker id of every worker inside a server's process, and of no other: the API refuses it, so
 # that a lease in this name is known to have died with its process (Engine.take_back_local_leases).
 LOCAL_WORKER = "in-process"
+POLLED_LATELY_MS = 2_000  # two passes of the timers: the queue has pollers that do not wait
 WORKERS_MAX = 1_000  # worker ids remembered a queue, for poll data
 WAITERS_MAX = 20_000  # long polls a node holds at once; further ones are answered empty at once
 
@@ -194,14 +195,18 @@ class Queues:
     def recheck(self) -> None:
         """Ask the table for every queue that is waited for; losing all hints costs a second.
 
-        For the first who waits only: when there is more, the others are served then.
+        For the first who waits only: when there is more, the others are served then. Of a queue
+        whose pollers do not wait, their next poll asks.
         """
+        now_ms = self._now_ms()
         for queue in self:
             waiter = queue.next_waiter()
             if waiter is not None:
                 queue.may_have = True
                 waiter.is_reserved = True
                 self._claim(queue, waiter)
+            elif now_ms - next(reversed(queue.last_polls.values()), 0) <= POLLED_LATELY_MS:
+                queue.may_have = True
 
     def is_active(self, name: str) -> bool:
         """Say whether a worker has polled the queue lately."""

@@ -30,6 +30,8 @@ FULL_PASS_S = 0.05  # after a pass that hit DUE_MAX
 FAILURES_MAX = 5  # then a row is set aside until the next start
 BACK_OFF_MS = 1_000  # after the first failure; doubles
 
+SEND = "SEND"  # the kind of a stored Send's key
+
 _log = logging.getLogger(__name__)
 
 _Key = tuple[str, str, str]  # workflow id, task id or send id, kind
@@ -99,10 +101,17 @@ class Timers:
             # In order for each target: the next one comes when this one is consumed.
             if send.workflow_id not in seen:
                 seen.add(send.workflow_id)
-                key = (send.workflow_id, str(send.send_id), "SEND")
+                key = (send.workflow_id, str(send.send_id), SEND)
                 self._add(key, 0, decode_command(send.document), send.send_id)
-        self._committer.stored_targets.difference_update(before - seen)
+        if len(due.sends) < DUE_MAX:
+            self._committer.stored_targets.difference_update(before - seen)
+            self._forget_consumed({str(send.send_id) for send in due.sends})
         return max(len(due.timers), len(due.leases), len(due.sends)) >= DUE_MAX
+
+    def _forget_consumed(self, send_ids: set[str]) -> None:
+        """Try no more to deliver Sends that another node has delivered."""
+        for key in [key for key in self._failures if key[2] == SEND and key[1] not in send_ids]:
+            self._forget(key)
 
     def on_commit(self, share: Share) -> None:
         """Take the timers and leases of a commit that are due soon."""
@@ -199,7 +208,9 @@ class Timers:
     def _note_failure(
         self, key: _Key, command: Command, send_id: int | None, error: Exception
     ) -> None:
-        count = self._failures.get(key, 0) + 1
+        # A store in trouble, or others who write the same run, say nothing about this row.
+        is_its_own = not (isinstance(error, BatutaError) and error.is_retryable)
+        count = self._failures.get(key, 0) + is_its_own
         self._failures[key] = count
         if count >= FAILURES_MAX:
             self.set_aside[key] = str(error)
@@ -208,7 +219,7 @@ class Timers:
             return
         if not isinstance(error, BatutaError):
             _log.warning("%r failed and is tried again: %r", command, error)
-        due_at_ms = self._now_ms() + (BACK_OFF_MS << (count - 1))
+        due_at_ms = self._now_ms() + (BACK_OFF_MS << max(count - 1, 0))
         self._due[key] = due_at_ms
         self._commands[key] = (command, send_id)
         heapq.heappush(self._heap, _Entry(due_at_ms, key))

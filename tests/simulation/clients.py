@@ -15,6 +15,7 @@ from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.model.payload import Payload
 from batuta.runtime.view import StartRequest
 from tests.simulation.answers import ANY_TASK
+from tests.simulation.definitions import EAST
 from tests.simulation.world import GoneError, World
 
 _COMMANDS = {
@@ -32,6 +33,10 @@ _MEDDLING = (
 
 # Ended by hand, these would say something else than their children.
 _NOT_BY_HAND = frozenset({"JOIN", "DO_WHILE", "SUB_WORKFLOW"})
+
+
+# A domain that workers poll, and one that nobody does: the list falls back to the plain queue.
+_DOMAINS = ({}, {}, {}, {"*": EAST}, {"build": f"{EAST},NO_DOMAIN", "test": "west,NO_DOMAIN"})
 
 
 class Clients:
@@ -59,6 +64,7 @@ class Clients:
             name=self._chance.choice(self._names),
             input=Payload.of({"n": value}),
             priority=self._chance.choice([0, 0, 7]),
+            task_to_domain=self._chance.choice(_DOMAINS),
         )
         for _ in range(5):
             node = world.any_node("start")
@@ -147,14 +153,23 @@ class Clients:
     async def _look(self, run: str) -> None:
         world = self._world
         version = world.checks.shadow(run).version
-        work = world.call(
-            world.any_node("look"),
-            lambda e: e.get(run),
-            "look",
-            lambda view: world.ledger.on_get(view, version),
-        )
+        node = world.any_node("look")
+        tasks = [row.task.task_id for row in world.state.runs[run].tasks.values()]
         try:
-            await world.abandoned(work, "look")
+            await world.abandoned(
+                world.call(
+                    node,
+                    lambda e: e.get(run),
+                    "look",
+                    lambda view: world.ledger.on_get(view, version),
+                ),
+                "look",
+            )
+            if tasks:
+                task_id = self._chance.choice(tasks)
+                await world.call(node, lambda e: e.get_task(task_id), "look at a task")
+                await world.call(node, lambda e: e.add_log(task_id, "seen"), "log")
+            await world.call(node, lambda e: e.status(), "status")
         except (GoneError, BatutaError):
             return
 

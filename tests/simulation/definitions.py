@@ -6,6 +6,7 @@ from typing import Any
 DEPTH_MAX = 3
 QUEUES = ("build", "test", "sign", "ship", "scan")
 CLEANUP = "cleanup"
+EAST = "east"  # the domain that some workers poll
 
 
 def task_definitions(chance: random.Random) -> list[dict[str, Any]]:

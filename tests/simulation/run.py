@@ -9,7 +9,8 @@ from unittest import mock
 
 from batuta.core import settle
 from batuta.model.execution import TaskStatus
-from batuta.runtime.commit import committer
+from batuta.runtime import timers
+from batuta.runtime.commit import committer, gather
 from batuta.store.base import QueueDepth
 from tests.simulation.clients import Clients
 from tests.simulation.definitions import CLEANUP, task_definitions, workflow_definitions
@@ -19,6 +20,8 @@ from tests.simulation.world import BrokenError, Node, World
 SAFETY_S = 40.0  # of virtual time with faults
 QUIET_S = 1_500.0  # within which every run must have ended once the faults have stopped
 RUNS = 14
+CALL_S_MAX = 120.0  # a call waits for a store in trouble, but never for ever
+READY_MS_MAX = 60_000  # within which some worker polls every queue and is given what is ready
 
 
 class Outcome:
@@ -82,6 +85,9 @@ def _knobs(world: World) -> Iterator[None]:
     with (
         mock.patch.object(committer, "BATCH_MAX", chance.choice([1, 3, 256])),
         mock.patch.object(settle, "SETTLE_STEPS_MAX", chance.choice([2, 500, 500])),
+        mock.patch.object(committer, "PIPELINE_DEPTH", chance.choice([1, 2, 2, 5])),
+        mock.patch.object(gather, "SETTLED_SENDS_MAX", chance.choice([0, 1, 64, 64])),
+        mock.patch.object(timers, "DUE_MAX", chance.choice([8, 2_000, 2_000])),
     ):
         yield
 
@@ -139,6 +145,8 @@ async def _disturb(world: World) -> None:
             continue
         if world.chance.strikes("node.crash", 0.06):
             world.crash(node, "at any await")
+        elif world.chance.strikes("node.drain", 0.03):
+            world.loop.create_task(world.drain(node))
         elif world.chance.strikes("node.stop", 0.03):
             world.loop.create_task(_stop(world, node))
         elif world.chance.strikes("clock.jump", 0.1):
@@ -160,6 +168,7 @@ async def _until_quiet(world: World) -> None:
     until_s = world.loop.time() + QUIET_S
     while world.loop.time() < until_s:
         await asyncio.sleep(2.0)
+        _check_waits(world)
         has_ended = all(run.workflow.status.is_terminal for run in world.state.runs.values())
         if has_ended and not (world.state.sends or world.state.timers):
             return
@@ -172,6 +181,21 @@ async def _until_quiet(world: World) -> None:
     timers = [(world.checks.run_name(run), kind) for run, _, kind in world.state.timers]
     sends = [str(send.document)[:150] for send in world.state.sends.values()]
     world.fail("I29", f"left for ever: timers {timers}, sends {sends}")
+
+
+def _check_waits(world: World) -> None:
+    """I28, I30, I32: nobody waits for ever: no caller, no ready task, no row that was set aside."""
+    now_s, now_ms = world.loop.time(), world.store_ms()
+    for node in filter(None, world.nodes):
+        for name, since_s in node.replies.values():
+            if now_s - since_s > CALL_S_MAX:
+                world.fail("I28", f"a call of {name} has hung for {now_s - since_s:.0f} s")
+        for key, why in node.engine.timers.set_aside.items():
+            world.fail("I32", f"set aside: {why}", key[0])
+    for row in world.state.ready.values():
+        if now_ms - row.enqueue.at_ms > READY_MS_MAX and now_s > SAFETY_S + READY_MS_MAX / 1_000:
+            queue = row.enqueue.queue
+            world.fail("I30", f"a task of {queue!r} is ready and not handed out", row.workflow_id)
 
 
 def _where(world: World, task: Any) -> str:
@@ -223,8 +247,9 @@ async def _check_restart(world: World) -> None:
             node.die()
             world.boot(place)
     await asyncio.sleep(4.0)
-    if any(kind for kind in world.timeline[-200:] if "  R" in kind and "v" not in kind):
-        return
+    for node in filter(None, world.nodes):
+        if node.engine.committer._holds or node.engine.committer._inbox:
+            world.fail("I28", f"{node.name} is busy with runs, though nothing is to be done")
     journal_count = sum(len(shadow.entries) for shadow in world.checks.shadows.values())
     if len(world.state.journal) != journal_count:
         world.fail("I26", f"a start on quiet data wrote to the journal after commit {commits}")

@@ -7,8 +7,9 @@ from batuta.model.command import UpdateTask
 from batuta.model.error import BatutaError, NotFoundError
 from batuta.model.execution import TaskStatus
 from batuta.model.payload import Payload
+from batuta.runtime.engine import Engine
 from batuta.runtime.view import Polled
-from tests.simulation.definitions import CLEANUP, QUEUES
+from tests.simulation.definitions import CLEANUP, EAST, QUEUES
 from tests.simulation.world import GoneError, World
 
 PATIENCE_COUNT = 40  # reports of one result before a worker gives up
@@ -23,6 +24,7 @@ class Workers:
         self._count = count
         self._results = 0
         self._seen: list[Polled] = []
+        self._waits_ms = self._chance.choice([[0], [100], [0, 100, 100, 1_000]])
 
     def start(self) -> None:
         """Have every worker poll, for ever; each queue has at least one."""
@@ -36,13 +38,20 @@ class Workers:
             await asyncio.sleep(self._chance.choice([0.0, 0.001, 0.05]))
             queue = self._chance.choice(queues)
             count = self._chance.choice([1, 1, 3])
-            wait_ms = self._chance.choice([0, 100, 100, 1_000])
+            domain = self._chance.choice([None, None, EAST])
+            wait_ms = self._chance.choice(self._waits_ms)
             node = world.any_node("poll")
 
             async def poll(
-                engine: Any, queue: str = queue, n: int = count, ms: int = wait_ms
-            ) -> Any:
-                return await engine.poll(queue, worker_id=name, count=n, wait_ms=ms)
+                engine: Engine,
+                queue: str = queue,
+                count: int = count,
+                wait_ms: int = wait_ms,
+                domain: str | None = domain,
+            ) -> list[Polled]:
+                return await engine.poll(
+                    queue, domain=domain, worker_id=name, count=count, wait_ms=wait_ms
+                )
 
             work = world.call(node, poll, "poll", world.ledger.on_poll)
             try:

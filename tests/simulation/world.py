@@ -18,6 +18,7 @@ from batuta.model.change import Failure
 from batuta.model.error import StoreError
 from batuta.model.payload import Payload
 from batuta.runtime.clock import StoreClock
+from batuta.runtime.commit.batch import Share
 from batuta.runtime.engine import Engine
 from batuta.store.base import Batch, Committed
 from batuta.store.memory import MemoryStore
@@ -60,6 +61,19 @@ class SimStore(MemoryStore):
             state=world.state,
         )
 
+    async def commit(self, batch: Batch) -> Committed:
+        """Commit; sometimes the connection breaks and the database does it all the same, later."""
+        if self._world.is_late(batch):
+            self._world.fault("commit.late", self._node.name)
+            delay_s = self._world.chance.stream("commit.late.time").choice([0.0, 0.01, 0.1, 2.0])
+            loop = self._world.loop
+            # Claims and heartbeats belong to the session; the decisions fence themselves.
+            batch = msgspec.structs.replace(batch, claims=[], touches=[])
+            loop.call_later(delay_s, self._write, batch, context=contextvars.Context())
+            await asyncio.sleep(0)
+            raise StoreError("the connection broke during the commit")
+        return await super().commit(batch)
+
     def _write(self, batch: Batch) -> Committed:
         self._world.checks.before()
         committed = super()._write(batch)
@@ -70,12 +84,13 @@ class SimStore(MemoryStore):
 class Node:
     """One life of a server process."""
 
-    def __init__(self, world: "World", name: str, life: int) -> None:
-        self.name = f"{name}.{life}"
+    def __init__(self, world: "World", place: int, life: int) -> None:
+        self.name = f"n{place}.{life}"
+        self.place = place
         self.is_dead = False
         self.stash: list[asyncio.Handle] | None = None
         self.tasks: list[asyncio.Task[Any]] = []
-        self.replies: dict[asyncio.Future[Any], None] = {}
+        self.replies: dict[asyncio.Future[Any], tuple[str, float]] = {}  # call, since when
         self._world = world
         self.context = contextvars.copy_context()
         self.context.run(NODE.set, self)
@@ -91,7 +106,7 @@ class Node:
         )
         # Two nodes share the database's clock; one alone has a clock of its own.
         now_ms = world.store_ms if world.node_count > 1 else clock.now_ms
-        return Engine(
+        engine = Engine(
             self.store,
             now_ms=now_ms,
             scripts=_Sandbox(world),
@@ -100,6 +115,23 @@ class Node:
             cache_bytes_max=world.cache_bytes_max,
             **world.engine_options,
         )
+        self._deafen(engine)
+        return engine
+
+    def _deafen(self, engine: Engine) -> None:
+        """Have some hints get lost: the tables are the truth (RELIABILITY.md R3)."""
+        queues, listened = engine.committer.queues, engine.timers
+        hint, on_commit = queues.hint, listened.on_commit
+
+        def hint_or_not(name: str) -> None:
+            if not self._world.loses_hint():
+                hint(name)
+
+        def on_commit_or_not(share: Share) -> None:
+            if not self._world.loses_hint():
+                on_commit(share)
+
+        queues.hint, listened.on_commit = hint_or_not, on_commit_or_not  # type: ignore[method-assign]
 
     def start(self) -> None:
         """Begin to fire what is due."""
@@ -216,7 +248,7 @@ class World:
     def boot(self, place: int) -> Node:
         """Start a node's next life on what the store has."""
         self._lives += 1
-        node = self.nodes[place] = Node(self, f"n{place}", self._lives)
+        node = self.nodes[place] = Node(self, place, self._lives)
         node.start()
         self.note(f"{node.name} starts")
         return node
@@ -227,10 +259,30 @@ class World:
             return
         self.fault("node.crash", f"{node.name} {where}")
         node.die()
-        place = self.nodes.index(node)
-        self.nodes[place] = None
+        self.nodes[node.place] = None
         delay_s = self.chance.stream("node.restart").choice([0.0, 0.05, 1.0, 6.0])
-        self.loop.call_later(delay_s, self.boot, place, context=contextvars.Context())
+        self.loop.call_later(delay_s, self.boot, node.place, context=contextvars.Context())
+
+    async def drain(self, node: Node) -> None:
+        """Stop a node as SIGTERM does, then start it again; what it accepted is answered."""
+        self.fault("node.drain", node.name)
+        self.nodes[node.place] = None
+        # When the node crashes meanwhile this never goes on, and the crash has it started again.
+        await self.loop.create_task(node.engine.stop(), context=node.context)
+        node.die()
+        await asyncio.sleep(0.05)
+        self.boot(node.place)
+
+    def loses_hint(self) -> bool:
+        """Say whether a hint inside a node gets lost now."""
+        is_lost = not self.is_calm and self.chance.strikes("hint.drop", 0.05)
+        self.faults["hint.drop"] += is_lost
+        return is_lost
+
+    def is_late(self, batch: Batch) -> bool:
+        """Say whether a commit will be done after its connection broke; only a server does so."""
+        is_over_network = not self.is_calm and self.node_count > 1 and bool(batch.decisions)
+        return is_over_network and self.chance.strikes("commit.late", 0.005)
 
     def any_node(self, key: str) -> Node | None:
         """Return a node to talk to; None when the one chosen is down."""
@@ -281,7 +333,7 @@ class World:
             await asyncio.sleep(0.05)
             raise GoneError("request lost")
         reply: asyncio.Future[T] = self.loop.create_future()
-        node.replies[reply] = None
+        node.replies[reply] = (name, self.loop.time())
 
         async def serve() -> None:
             try:

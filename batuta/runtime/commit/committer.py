@@ -20,7 +20,7 @@ from typing import Any
 from batuta.core.decide import decide
 from batuta.core.execution import Execution
 from batuta.model.command import Command, ExpireLease
-from batuta.model.error import ConflictError, StoreError
+from batuta.model.error import BusyError, StoreError
 from batuta.runtime.clock import pause
 from batuta.runtime.commit.backlog import Backlog, payload_bytes
 from batuta.runtime.commit.batch import DecideFunction, Share, Submitted, Unit
@@ -36,6 +36,7 @@ from batuta.store.base import Accepted, Batch, Store, Touch, Verdict
 BATCH_MAX = 256  # commands a transaction; bounds its latency and its memory
 PIPELINE_DEPTH = 2  # batches in flight: one syncs while the next is decided
 ATTEMPTS_MAX = 8  # decisions a command may cost when other nodes keep winning
+SEND_ATTEMPTS_MAX = 2  # of a stored Send: refused again it may be consumed, the next pass sees
 ALONE_FROM_ATTEMPT = 2  # from here a command is committed alone: a poison one hurts nobody else
 
 _log = logging.getLogger(__name__)
@@ -341,10 +342,10 @@ class Committer:
                 submitted.attempts += 1
                 submitted.error = None
                 submitted.answers.clear()
-                if submitted.attempts >= ATTEMPTS_MAX:
-                    submitted.refuse(
-                        ConflictError(f"workflow {workflow_id!r} is changed by others too often")
-                    )
+                limit = ATTEMPTS_MAX if submitted.send_id is None else SEND_ATTEMPTS_MAX
+                if submitted.attempts >= limit:
+                    others = f"workflow {workflow_id!r} is changed by others too often; try again"
+                    submitted.refuse(BusyError(others))
                 else:
                     again.append(submitted)
             hold = self._holds[workflow_id]
