@@ -35,6 +35,7 @@ from batuta.runtime.definitions import Definitions
 from batuta.runtime.fetch import Fetcher, ScriptRunner, whole_run, whole_tasks
 from batuta.runtime.lifecycle import Supervisor
 from batuta.runtime.queues import LOCAL_WORKER, Waiter
+from batuta.runtime.search import Searches
 from batuta.runtime.timers import Timers
 from batuta.runtime.view import (
     PollData,
@@ -97,6 +98,7 @@ class Engine:
         self._started_at_ms = now_ms()
         self._id_count = 0
         self.definitions = Definitions(store, now_ms, is_strict=is_strict)
+        self.searches = Searches(store, self.definitions)
         self._cache = Cache(cache_bytes_max)
         self._fetcher = Fetcher(store, self.definitions, scripts)
         self.committer = Committer(
