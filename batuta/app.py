@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batuta import __version__
-from batuta.config import Settings
+from batuta.config import Settings, is_loopback
 from batuta.runtime.clock import StoreClock, wall_ms
 from batuta.runtime.engine import Engine, EngineStore
 from batuta.runtime.sandbox.pool import Sandbox
@@ -112,7 +112,11 @@ async def serve(
     """
     from batuta.api import create_app
     from batuta.api.serving import make_server, until_started, url_of
+    from batuta.workers.local import LocalTransport
+    from batuta.workers.loop import Workers
 
+    # apart from each other, since user code may block the loop that runs it
+    served = [group for group in (workers, _system_functions(settings, workers)) if group]
     async with open_engine(settings) as engine:
         server = make_server(
             create_app(engine, settings),
@@ -121,12 +125,8 @@ async def serve(
             drain_ms=settings.drain_ms,
             on_exit=engine.drain,
         )
-        pool = None
-        if workers:
-            from batuta.workers.local import LocalTransport
-            from batuta.workers.loop import Workers
-
-            pool = Workers(LocalTransport(engine), workers)
+        pools = [Workers(LocalTransport(engine), functions) for functions in served]
+        for pool in pools:
             pool.start()
         serving = asyncio.create_task(server.serve())
         try:
@@ -135,5 +135,25 @@ async def serve(
                 await on_ready(url_of(server))
             await serving
         finally:
-            if pool is not None:
-                await pool.drain(settings.drain_ms)
+            await asyncio.gather(*(pool.drain(settings.drain_ms) for pool in pools))
+
+
+def _system_functions(
+    settings: Settings, workers: "Sequence[TaskFunction]"
+) -> "Sequence[TaskFunction]":
+    """Return what does HTTP tasks, unless the operator has others for that.
+
+    Raises:
+        InvalidError: The allow-list of targets cannot be read.
+    """
+    from batuta.workers.system.http import http_function
+    from batuta.workers.system.target import targets_of
+
+    # behind a proxy we listen at a loopback address, and others reach us all the same
+    is_shared = (
+        not is_loopback(settings.host) or settings.allow_remote or bool(settings.allowed_hosts)
+    )
+    targets = targets_of(settings.http_allowed_targets, is_shared=is_shared)
+    if not settings.http_tasks_max or any(worker.task_type == "HTTP" for worker in workers):
+        return ()
+    return (http_function(targets, concurrency=settings.http_tasks_max),)

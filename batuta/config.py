@@ -66,6 +66,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     script_ms_max: Annotated[
         int, _says("How long one script of a definition may run.", ge=10, le=60_000)
     ] = 4_000
+    http_tasks_max: Annotated[
+        int, _says("HTTP tasks this server does at once; 0 leaves them to others.", ge=0, le=1_000)
+    ] = 64
+    http_allowed_targets: Annotated[
+        tuple[str, ...],
+        _says(
+            "Addresses, networks, names and *.names inside the network that HTTP tasks may call "
+            "although others reach this server."
+        ),
+    ] = ()
     strict: Annotated[bool, _says("Refuse every definition that Conductor refuses.")] = False
     server_url: Annotated[
         str,

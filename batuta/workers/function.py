@@ -104,6 +104,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A JSON object."""
     lease_ms: int = 0
     """How long we own it without a word; 0 is for ever."""
+    is_async_complete: bool = False
+    """Its node says that a success leaves it open; only in-process workers are told."""
     handle: Any = None
     """What the transport needs to report or return it."""
 

@@ -97,6 +97,7 @@ class LocalTransport:
             output=_payload(outcome.output),
             reason=outcome.reason,
             callback_after_ms=outcome.callback_after_ms,
+            is_parked=outcome.is_parked,
             worker_id=LOCAL_WORKER,
             logs=outcome.logs,
         )
@@ -118,4 +119,5 @@ def _job(polled: "Polled") -> Job:
         poll_count=polled.lease.poll_count,
         input=polled.input.raw,
         lease_ms=polled.lease.lease_ms,
+        is_async_complete=polled.graph.node_of(task).task.async_complete,
     )

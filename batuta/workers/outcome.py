@@ -23,6 +23,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     callback_after_ms: int = 0
     logs: tuple[str, ...] = ()
+    is_parked: bool = False
+    """IN_PROGRESS, and not offered again: somebody else will report the end. In-process only."""
 
 
 _DONE = Outcome(status=TaskStatus.COMPLETED)
@@ -33,6 +35,8 @@ def of_result(result: Any, logs: tuple[str, ...] = ()) -> Outcome:
     """Say what a function returned; what JSON cannot hold is a failure that no retry mends."""
     if result is None and not logs:
         return _DONE
+    if isinstance(result, Outcome):  # of our own workers, which decide all of it
+        return msgspec.structs.replace(result, logs=(*result.logs, *logs))
     status, callback_after_ms, value = TaskStatus.COMPLETED, 0, result
     if isinstance(result, InProgress):
         status, callback_after_ms = TaskStatus.IN_PROGRESS, result.callback_after_ms
