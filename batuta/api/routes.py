@@ -13,6 +13,7 @@ from batuta.api import hot, openapi
 from batuta.api.body import StartBody, TaskResultBody
 from batuta.api.request import Parameter, Reply, Request, Route
 from batuta.api.resource import metadata, page, task, workflow
+from batuta.api.search import SEARCH_ROUTES
 from batuta.api.wire import StatusBody, TaskBody, WorkflowBody
 from batuta.model.definition import TaskDef, WorkflowDef
 
@@ -348,4 +349,4 @@ _SERVER = _group(
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*_WORKFLOW, *_TASK, *_METADATA, *_SERVER)
+ROUTES: tuple[Route, ...] = (*_WORKFLOW, *_TASK, *SEARCH_ROUTES, *_METADATA, *_SERVER)

@@ -46,6 +46,7 @@ class World:
             "taskId": self.task["taskId"],
             "taskRefName": "a",
             "status": "COMPLETED",
+            "correlationId": "c",
         }
         return self
 
@@ -68,6 +69,8 @@ class World:
             return report(self.task)
         if row.path == "/api/workflow":
             return {"name": "w"}
+        if row.path.endswith("/correlated"):
+            return ["c"]
         if row.path == "/api/metadata/workflow":
             return workflow(simple("a"), name="v")
         if row.path.startswith("/api/metadata/workflow"):
