@@ -159,12 +159,15 @@ def _child_parameters(task: WorkflowTask) -> dict[str, Any]:
     if params is None:
         given = task.input_parameters
         named = {"name": given.get("name"), "version": given.get("version")}
-        return {**named, "priority": None, "taskToDomain": {}}
+        return {**named, "priority": None, "taskToDomain": {}, "definition": None}
+    inline = params.workflow_definition
     return {
         "name": params.name,
         "version": params.version,
         "priority": params.priority,
         "taskToDomain": params.task_to_domain,
+        # The expressions inside an inline definition are those of the child.
+        "definition": inline if isinstance(inline, str) else None,
     }
 
 

@@ -157,6 +157,8 @@ class NeedDefinition(msgspec.Struct, frozen=True):
 
     name: str
     version: int = 0
+    inline: str = ""
+    """The definition itself as JSON, when the task brings it along."""
 
 
 class NeedPayload(msgspec.Struct, frozen=True):

@@ -12,10 +12,15 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from batuta.core.definition.normalize import read_task_def, read_workflow_def, to_document
+from batuta.core.definition.normalize import (
+    faults_text,
+    read_task_def,
+    read_workflow_def,
+    to_document,
+)
 from batuta.core.definition.validate import validate_task_def, validate_workflow_def
 from batuta.core.graph import Graph, Snapshot, inner_lists
-from batuta.model.change import Failure, PinnedDefinition
+from batuta.model.change import Failure, NeedDefinition, PinnedDefinition
 from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
 from batuta.model.error import ConflictError, Fault, InvalidError, NotFoundError
 from batuta.store.base import Catalog, Document
@@ -205,10 +210,16 @@ class Definitions:
             replace(definition, tasks=_pin(definition.tasks, versions)) if versions else definition
         )
 
-    async def resolve(self, name: str, version: int) -> PinnedDefinition | Failure:
-        """Answer a run's need of a definition: a missing one fails the task, not the engine."""
+    async def resolve(self, need: NeedDefinition) -> PinnedDefinition | Failure:
+        """Answer a run's need: a missing or faulty definition fails the task, not the engine."""
         try:
-            return await self.pin(name, version)
+            if not need.inline:
+                return await self.pin(need.name, need.version)
+            document = msgspec.json.decode(need.inline)
+            faults = await self.validate(document)
+            if faults:
+                return Failure(f"workflowDefinition is invalid: {faults_text(faults)}")
+            return await self.pin_inline(read_workflow_def(document, strict=self._is_strict))
         except NotFoundError as error:
             return Failure(error.message)
 

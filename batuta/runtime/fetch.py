@@ -47,7 +47,7 @@ class Fetcher:
                 answers[need] = self.is_active(need.queue)
             elif isinstance(need, NeedDefinition):
                 pinned = self.definitions.pinned(need.name, need.version)
-                if pinned is None:
+                if pinned is None or need.inline:
                     is_all = False
                 else:
                     answers[need] = pinned
@@ -74,7 +74,7 @@ class Fetcher:
         answers.update(zip(scripts, values, strict=True))
         for need in needs.wanted:
             if isinstance(need, NeedDefinition):
-                answers[need] = await self.definitions.resolve(need.name, need.version)
+                answers[need] = await self.definitions.resolve(need)
             elif isinstance(need, NeedDomain):
                 answers[need] = self.is_active(need.queue)
 

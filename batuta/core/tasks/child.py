@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from batuta.core.definition.normalize import to_document
 from batuta.core.draft import Draft
 from batuta.core.expression.template import TemplateError
 from batuta.core.graph import Node
@@ -17,6 +18,7 @@ from batuta.core.tasks.attempt import (
 )
 from batuta.model.change import Failure, NeedDefinition, PinnedDefinition
 from batuta.model.command import StartWorkflow
+from batuta.model.definition import WorkflowDef
 from batuta.model.execution import Task, TaskStatus
 from batuta.model.payload import Payload
 
@@ -30,6 +32,8 @@ class _Target(msgspec.Struct, frozen=True):
     version: int
     priority: int
     task_to_domain: dict[str, str]
+    definition: msgspec.Raw | None
+    """What the task brings along instead of a registered one, as JSON."""
 
 
 def begin(draft: Draft, attempt: Attempt) -> None:
@@ -43,18 +47,16 @@ def begin(draft: Draft, attempt: Attempt) -> None:
         if task is not None:
             draft.end(task, TaskStatus.FAILED, reason=str(error))
         return
-    task = create(
-        draft,
-        attempt,
-        extra_input={
-            "subWorkflowName": target.name,
-            "subWorkflowVersion": target.version,
-            "subWorkflowTaskToDomain": target.task_to_domain,
-            "priority": target.priority,
-            "workflowInput": msgspec.Raw(workflow_input.raw or b"{}"),
-        },
-        **delay_fields(attempt),
-    )
+    about_child = {
+        "subWorkflowName": target.name,
+        "subWorkflowVersion": target.version,
+        "subWorkflowTaskToDomain": target.task_to_domain,
+        "priority": target.priority,
+        "workflowInput": msgspec.Raw(workflow_input.raw or b"{}"),
+    }
+    if target.definition is not None:
+        about_child["subWorkflowDefinition"] = target.definition
+    task = create(draft, attempt, extra_input=about_child, **delay_fields(attempt))
     if task is not None and start_or_delay(draft, task, attempt):
         start(draft, task)
 
@@ -65,7 +67,9 @@ def start(draft: Draft, task: Task) -> None:
     if draft.wanted:
         return  # its input is not in memory yet; this draft is thrown away
     name, version = values["subWorkflowName"], values["subWorkflowVersion"]
-    pinned = draft.answer(NeedDefinition(name, version))
+    inline = values.get("subWorkflowDefinition")
+    inline_text = msgspec.json.encode(inline).decode() if inline else ""
+    pinned = draft.answer(NeedDefinition(name, version, inline_text))
     if pinned is None:
         return
     if isinstance(pinned, Failure):
@@ -102,7 +106,8 @@ def start(draft: Draft, task: Task) -> None:
 def _target(draft: Draft, node: Node) -> _Target:
     """Resolve which child is meant."""
     resolved = node.child_template.resolve(RunScope(draft))
-    name = resolved["name"]
+    definition = _inline(node, resolved["definition"])
+    name = resolved["name"] or (definition or {}).get("name")
     if not isinstance(name, str) or not name:
         raise ValueError(
             f"SUB_WORKFLOW {node.reference_name!r} names no workflow; set subWorkflowParam.name"
@@ -112,7 +117,24 @@ def _target(draft: Draft, node: Node) -> _Target:
         _number(resolved["version"], "version"),
         min(max(_number(resolved["priority"], "priority"), 0), PRIORITY_MAX),
         resolved["taskToDomain"] or {},
+        None if definition is None else msgspec.Raw(msgspec.json.encode(definition)),
     )
+
+
+def _inline(node: Node, resolved: Any) -> dict[str, Any] | None:
+    """Return the definition that the task brings along, from itself or by an expression."""
+    params = node.task.sub_workflow_param
+    given = params.workflow_definition if params else None
+    if given is None:
+        return None
+    if isinstance(given, WorkflowDef):
+        return to_document(given)
+    if not isinstance(resolved, dict):
+        raise ValueError(  # noqa: TRY004 - a fault of the run's data, which fails its task
+            f"subWorkflowParam.workflowDefinition {given!r} gives {resolved!r}, "
+            "which is no workflow definition; let it give an object"
+        )
+    return resolved
 
 
 def _number(value: Any, name: str) -> int:
