@@ -94,6 +94,7 @@ class Work:
             assert (run.workflow_id, task.reference_task_name) in self.done
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_retries")
 def test_when_the_first_answer_to_each_request_is_lost_nothing_else_is(
     sdk: Sdk, proxy: Proxy, work: Work

@@ -136,6 +136,7 @@ def test_the_programs_of_the_page_do_what_it_says(run: Run) -> None:
     worker.interrupt()
 
 
+@pytest.mark.slow
 def test_a_worker_process_that_dies_is_replaced_and_its_task_done_again(
     sdk: Sdk, run: Run, name: Name
 ) -> None:
