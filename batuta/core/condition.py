@@ -25,9 +25,13 @@ SCRIPTS_MAX = 2_048  # compiled scripts kept; one is a few kB
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The script gave no value: why. The task that needs it fails with this."""
+    """The script gave no value: why. The task that needs it fails with this.
+
+    ``is_late``: it took too long, so that another attempt may succeed.
+    """
 
     message: str
+    is_late: bool = False
 
 
 @lru_cache(SCRIPTS_MAX)
@@ -53,5 +57,5 @@ def evaluate(draft: Draft, source: str, values: Mapping[str, Any]) -> Any:
             return Refused(str(error))
     answer = draft.answer(NeedScript(source, msgspec.json.encode(dict(values))))
     if isinstance(answer, Failure):
-        return Refused(answer.message)
+        return Refused(answer.message, answer.is_late)
     return answer.value if isinstance(answer, Payload) else None

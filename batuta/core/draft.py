@@ -23,11 +23,8 @@ from batuta.model.change import (
     ClearTimer,
     DropSend,
     Enqueue,
-    NeedDefinition,
-    NeedDomain,
-    NeedPayload,
+    Need,
     Needs,
-    NeedScript,
     PutTask,
     PutWorkflow,
     Release,
@@ -39,8 +36,6 @@ from batuta.model.change import (
 from batuta.model.command import Command, TimerKind
 from batuta.model.execution import Task, TaskStatus, Workflow
 from batuta.model.payload import Payload
-
-Need = NeedDefinition | NeedPayload | NeedScript | NeedDomain
 
 
 class _TaskPut:
@@ -78,6 +73,7 @@ class Draft:
         "execution",
         "now_ms",
         "steps",
+        "used",
         "wanted",
     )
 
@@ -98,6 +94,7 @@ class Draft:
         self.checks: dict[int, None] = {}  # JOINs and loops to look at when the agenda is empty
         self.steps = 0
         self.wanted: list[Need] = []
+        self.used: dict[Need, None] = {}  # what this decision was answered
         self._seed = int.from_bytes(seed, "big")
         self._id_count = 0
         self._task_puts: dict[int, _TaskPut] = {}
@@ -130,6 +127,8 @@ class Draft:
         found = self.answers.get(need)
         if found is None:
             self.wanted.append(need)
+        else:
+            self.used[need] = None
         return found
 
     def put_workflow(

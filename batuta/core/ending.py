@@ -9,7 +9,7 @@ import msgspec
 
 from batuta.core.draft import Draft
 from batuta.core.expression.template import TemplateError
-from batuta.core.graph import Node
+from batuta.core.graph import NAMED_BY_TYPE, Node
 from batuta.core.limits.policy import retry_delay_ms
 from batuta.core.scope import RunScope, loaded, task_output
 from batuta.core.tasks import begin
@@ -19,7 +19,7 @@ from batuta.model.execution import Task, TaskStatus, WorkflowStatus
 from batuta.model.payload import EMPTY, Payload
 
 # Never tried again, whatever their policy says (semantics.md d.1).
-NOT_RETRIED = frozenset({"DECISION", "SWITCH", "FORK_JOIN", "JOIN", "EXCLUSIVE_JOIN", "DO_WHILE"})
+NOT_RETRIED = NAMED_BY_TYPE | {"DO_WHILE"}
 _FAILED = frozenset({TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR})
 _CHILD_STATUS = {
     WorkflowStatus.COMPLETED: TaskStatus.COMPLETED,
@@ -75,8 +75,12 @@ def complete(draft: Draft) -> None:
     """End a run whose every task has ended; a permissive failure fails it now."""
     execution = draft.execution
     bad: list[str] = []
-    for node in execution.graph.permissive:
-        task = execution.latest_task(node.reference_name)
+    ended = [execution.latest_task(node.reference_name) for node in execution.graph.permissive]
+    if execution.graph.dynamic_forks:
+        # What ended badly in a branch made at run time and was let through is permissive.
+        found = (t for t in execution.in_order() if t.origin is not None and not t.iteration)
+        ended += [t for t in found if not t.is_retried]
+    for task in ended:
         if task is not None and task.status.is_terminal and not task.status.is_successful:
             reason = f"Task {task.task_id} failed with status: {task.status}"
             bad.append(f"{reason} and reason: '{task.reason or ''}'")

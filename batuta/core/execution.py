@@ -24,7 +24,7 @@ TASK_BYTES = 1_100  # a task's header and its index entries, likewise; payloads 
 _GONE: Any = object()
 
 # Types that wait for other tasks of the same run: alone they can never move it.
-CONTAINER_TYPES = frozenset({"JOIN", "DO_WHILE"})
+CONTAINER_TYPES = frozenset({"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE"})
 
 
 class Layer(Generic[K, V]):

@@ -6,17 +6,18 @@ do not touch the run (gotchas.md 15).
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from batuta.core.expression.template import Template
 from batuta.core.expression.template import compile as compile_template
 from batuta.core.limits.policy import Policy, policy_of
 from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
-from batuta.model.execution import FORMAT, Task
+from batuta.model.execution import FORMAT, Origin, Task
 from batuta.model.payload import Payload
 
 # Types that the engine settles itself; every other type is polled by a worker.
@@ -31,13 +32,25 @@ SYSTEM_TYPES = frozenset(
         "WAIT",
         "SET_VARIABLE",
         "TERMINATE",
+        "EXCLUSIVE_JOIN",
+        "DYNAMIC",
+        "FORK_JOIN_DYNAMIC",
+        "START_WORKFLOW",
+        "HUMAN",
+        "NOOP",
+        "INLINE",
+        "LAMBDA",
+        "JSON_JQ_TRANSFORM",
     }
 )
 # Types that Batuta's own workers do (workers/system). To Conductor they are system tasks: without
 # a task definition they are not retried, and task domains do not move them to another queue.
 SERVED_TYPES = frozenset({"HTTP"})
 # What the wire shows as taskDefName: the type, not the name (semantics.md a.6).
-NAMED_BY_TYPE = frozenset({"DECISION", "SWITCH", "FORK_JOIN", "FORK", "JOIN", "EXCLUSIVE_JOIN"})
+NAMED_BY_TYPE = frozenset(
+    {"DECISION", "SWITCH", "FORK_JOIN", "FORK_JOIN_DYNAMIC", "FORK", "JOIN", "EXCLUSIVE_JOIN"}
+)
+FAMILIES_MAX = 1_024  # nodes made at run time that a graph keeps; making one takes some 5 us
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,13 +147,24 @@ class Node:
         """The wire's taskDefName; that of a fork is FORK. Source: semantics.md a.6."""
         if self.type not in NAMED_BY_TYPE:
             return self.task.name
-        return "FORK" if self.type == "FORK_JOIN" else self.type
+        return "FORK" if self.type.startswith("FORK_JOIN") else self.type
+
+    def renamed(self, reference_name: str) -> "Node":
+        """Return the same node under another name: a branch of a fan-out is like its siblings."""
+        copy = Node.__new__(Node)
+        for slot in Node.__slots__:
+            setattr(copy, slot, getattr(self, slot))
+        copy.reference_name = reference_name
+        copy.task = replace(self.task, task_reference_name=reference_name)
+        return copy
 
 
 def _reading(member: Node, loop: Node) -> Published:
     """Return what a task inside a loop reads of the loop's output."""
     found = Published.NOTHING
     name = re.escape(loop.reference_name)
+    if member.type == "FORK_JOIN_DYNAMIC":
+        found = Published.STATE  # its branches are not known yet; where the loop is costs little
     for template in (member.input_template, member.child_template):
         for text in template.references:
             if re.match(rf"\s*{name}\.output\.(iteration|loopIndex|loopItem)\b", text):
@@ -158,7 +182,11 @@ def _child_parameters(task: WorkflowTask) -> dict[str, Any]:
     params = task.sub_workflow_param
     if params is None:
         given = task.input_parameters
-        named = {"name": given.get("name"), "version": given.get("version")}
+        # A DYNAMIC that became a SUB_WORKFLOW has them as OSS's own input names them.
+        named = {
+            "name": given.get("subWorkflowName") or given.get("name"),
+            "version": given.get("subWorkflowVersion") or given.get("version"),
+        }
         return {**named, "priority": None, "taskToDomain": {}, "definition": None}
     inline = params.workflow_definition
     return {
@@ -174,7 +202,16 @@ def _child_parameters(task: WorkflowTask) -> dict[str, Any]:
 class Graph:
     """All nodes of a snapshot by reference name."""
 
-    __slots__ = ("digest", "first", "nodes", "output_template", "permissive", "snapshot")
+    __slots__ = (
+        "_families",
+        "digest",
+        "dynamic_forks",
+        "first",
+        "nodes",
+        "output_template",
+        "permissive",
+        "snapshot",
+    )
 
     def __init__(self, snapshot: Snapshot, digest: str) -> None:
         self.snapshot = snapshot
@@ -183,16 +220,9 @@ class Graph:
         tasks = snapshot.workflow.tasks
         self.first = tasks[0].task_reference_name if tasks else None
         self.output_template = compile_template(snapshot.workflow.output_parameters)
-        self._index(tasks, None)
-        for node in self.nodes.values():
-            if node.type == "DO_WHILE":
-                node.published = max(
-                    (
-                        node.published,
-                        *(_reading(n, node) for n in self.members_of(node.reference_name)),
-                    ),
-                    key=lambda published: published.value,
-                )
+        self._index(tasks, None, self.nodes)
+        self._families: dict[Origin, dict[str, Node]] = {}
+        self.dynamic_forks = [n for n in self.nodes.values() if n.type == "FORK_JOIN_DYNAMIC"]
         self.permissive = [
             node
             for node in self.nodes.values()
@@ -206,11 +236,38 @@ class Graph:
 
     def node_of(self, task: Task) -> Node:
         """Return the node a task is an attempt at."""
-        return self.nodes[task.node or task.reference_name]
+        if task.origin is None:
+            return self.nodes[task.node or task.reference_name]
+        return self.family(task.origin)[task.node_name]
+
+    def family(self, origin: Origin | None) -> Mapping[str, Node]:
+        """Return the nodes that are defined together, by name: of a branch, or of the snapshot."""
+        if origin is None:
+            return self.nodes
+        found = self._families.get(origin)
+        if found is None:
+            found = self._grown(origin)
+            while len(self._families) >= FAMILIES_MAX:
+                del self._families[next(iter(self._families))]
+            self._families[origin] = found
+        return found
+
+    def home_of(self, origin: Origin | None, name: str) -> Origin | None:
+        """Return where a node is defined that follows one of ``origin``'s."""
+        while origin is not None and name not in self.family(origin):
+            origin = origin.outer
+        return origin
 
     def loops_of(self, task: Task) -> tuple[str, ...]:
         """Return the full names of the DO_WHILE tasks around a task, outermost first."""
-        node = self.nodes.get(task.node or task.reference_name)
+        origin = task.origin
+        if origin is None:
+            node = self.nodes.get(task.node or task.reference_name)
+        elif task.node_name == origin.root:
+            # In the same loops as what made it; its own node need not be made to know.
+            node = self.family(origin.outer).get(origin.node)
+        else:
+            node = self.family(origin).get(task.node_name)
         if node is None or not node.loops:
             return ()
         if len(node.loops) == 1:
@@ -218,18 +275,48 @@ class Graph:
         numbers = task.suffix.split("__")[1:]
         return tuple("__".join((loop, *numbers[:depth])) for depth, loop in enumerate(node.loops))
 
-    def members_of(self, loop: str) -> Iterator[Node]:
-        """Yield the nodes inside a DO_WHILE, at any depth, in definition order."""
-        return (node for node in self.nodes.values() if loop in node.loops)
+    def members_of(self, loop: str, origin: Origin | None = None) -> Iterator[Node]:
+        """Yield the nodes inside a DO_WHILE, at any depth, in definition order.
 
-    def _index(self, tasks: Sequence[WorkflowTask], owner: Node | None) -> None:
+        Branches of a dynamic fork in it are not among them: each pass has its own.
+        """
+        return (node for node in self.family(origin).values() if loop in node.loops)
+
+    def _grown(self, origin: Origin) -> dict[str, Node]:
+        """Make the nodes of a branch, or of what a DYNAMIC has become."""
+        maker = self.family(origin.outer)[origin.node]
+        if maker.type == "DYNAMIC":
+            made = msgspec.json.decode(origin.shape, type=WorkflowTask)
+            task = replace(maker.task, name=made.name, type=made.type)
+            task_def = self.snapshot.task_defs.get(made.name) or made.task_definition
+            node = Node(task, task_def or maker.task_def, then=maker.then, owner=maker.owner)
+            return {origin.root: node}
+        alike = replace(origin, root="")
+        prototype = self._families.get(alike)
+        if prototype is not None:
+            return {origin.root: prototype[""].renamed(origin.root)}
+        nodes: dict[str, Node] = {}
+        task = msgspec.json.decode(origin.shape, type=WorkflowTask)
+        self._index([replace(task, task_reference_name=origin.root)], maker, nodes)
+        if len(nodes) == 1:
+            self._families[alike] = {"": nodes[origin.root].renamed("")}
+        return nodes
+
+    def _index(
+        self, tasks: Sequence[WorkflowTask], owner: Node | None, nodes: dict[str, Node]
+    ) -> None:
+        """Add the nodes of a list, and of the lists inside, to ``nodes``."""
         for place, task in enumerate(tasks):
             then = tasks[place + 1].task_reference_name if place + 1 < len(tasks) else None
             task_def = self.snapshot.task_defs.get(task.name) or task.task_definition
             node = Node(task, task_def, then=then, owner=owner)
-            self.nodes[task.task_reference_name] = node
+            nodes[task.task_reference_name] = node
             for inner in inner_lists(task):
-                self._index(inner, node)
+                self._index(inner, node, nodes)
+            if node.type == "DO_WHILE":
+                members = (n for n in nodes.values() if node.reference_name in n.loops)
+                reads = (node.published, *(_reading(member, node) for member in members))
+                node.published = max(reads, key=lambda published: published.value)
 
 
 def inner_lists(task: WorkflowTask) -> Iterator[Sequence[WorkflowTask]]:

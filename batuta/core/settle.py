@@ -4,9 +4,10 @@ Theory of operation. Whatever ends a task puts it on the draft's agenda. Settlin
 time: a failure becomes another attempt, the end of the run, or is let through; a success makes
 the node's followers. When the agenda is empty, the JOINs and DO_WHILEs that may have become
 decidable are looked at, which may fill it again; when nothing is left and no task is live, the
-run is complete. Nothing recurses. A decision that has taken SETTLE_STEPS_MAX steps stops with a
-CONTINUE timer due at once: what is left is found again from the records (an ended task whose
-``is_executed`` is false), as it is after a pause, by whatever command comes first.
+run is complete. Nothing recurses. A decision that has taken SETTLE_STEPS_MAX steps, or used
+SETTLE_ANSWERS_MAX answers, stops with a CONTINUE timer due at once: what is left is found again
+from the records (an ended task whose ``is_executed`` is false), as it is after a pause, by
+whatever command comes first.
 """
 
 from batuta.core.draft import Draft
@@ -16,13 +17,16 @@ from batuta.core.graph import Node
 from batuta.core.scope import task_output
 from batuta.core.tasks import begin
 from batuta.core.tasks.branch import chosen_case
-from batuta.core.tasks.join import check_join, fail_stuck_join
+from batuta.core.tasks.join import check_exclusive_join, check_join, fail_stuck_join
 from batuta.core.tasks.loop import check_loop
 from batuta.core.tasks.terminate import end_of_run
 from batuta.model.command import TimerKind
-from batuta.model.execution import Task, TaskStatus, WorkflowStatus
+from batuta.model.execution import Origin, Task, TaskStatus, WorkflowStatus
 
 SETTLE_STEPS_MAX = 500  # followers computed in one transaction; bounds its size and its time
+# Each answer (a script's value) decides the command once more from its beginning: n in a row
+# would cost n squared, and the committer refuses a command that asks too often.
+SETTLE_ANSWERS_MAX = 8
 
 
 def settle(draft: Draft) -> None:
@@ -32,7 +36,7 @@ def settle(draft: Draft) -> None:
             draft.agenda.clear()
             return
         if draft.agenda:
-            if draft.steps >= SETTLE_STEPS_MAX:
+            if draft.steps >= SETTLE_STEPS_MAX or len(draft.used) >= SETTLE_ANSWERS_MAX:
                 draft.set_timer(TimerKind.CONTINUE, draft.now_ms)
                 return
             draft.steps += 1
@@ -41,11 +45,18 @@ def settle(draft: Draft) -> None:
             return
 
 
-def schedule(draft: Draft, reference_name: str, suffix: str) -> None:
-    """Make the first attempt at a node, unless this iteration already has one."""
+def schedule(draft: Draft, reference_name: str, suffix: str, origin: Origin | None = None) -> None:
+    """Make the first attempt at a node, unless this iteration already has one.
+
+    Args:
+        origin: Of the task that it follows.
+    """
     if draft.execution.latest_task(reference_name + suffix) is not None:
         return  # the task before it was tried again by a retry of the run; OSS drops it too
-    begin(draft, draft.execution.graph.nodes[reference_name], suffix)
+    graph = draft.execution.graph
+    if origin is not None:
+        origin = graph.home_of(origin, reference_name)
+    begin(draft, graph.family(origin)[reference_name], suffix, origin=origin)
 
 
 def gather(draft: Draft) -> None:
@@ -95,22 +106,22 @@ def _follow(draft: Draft, task: Task) -> None:
 
 
 def _schedule_followers(draft: Draft, task: Task, node: Node) -> None:
-    suffix = task.suffix
+    suffix, origin = task.suffix, task.origin
     if node.type == "FORK_JOIN":
         for branch in node.task.fork_tasks:
             if branch:
-                schedule(draft, branch[0].task_reference_name, suffix)
+                schedule(draft, branch[0].task_reference_name, suffix, origin)
     elif node.type in {"SWITCH", "DECISION"}:
         case = chosen_case(draft, task, node)
         if case:
-            schedule(draft, case[0].task_reference_name, suffix)
+            schedule(draft, case[0].task_reference_name, suffix, origin)
             return
     after: Node | None = node
     # The end of a SWITCH's case goes on behind the SWITCH; of a branch or a loop body it does
     # not: a JOIN and a DO_WHILE are checked when the agenda is empty.
     while after is not None:
         if after.then is not None:
-            schedule(draft, after.then, suffix)
+            schedule(draft, after.then, suffix, origin)
             return
         owner = after.owner
         after = owner if owner is not None and owner.type in {"SWITCH", "DECISION"} else None
@@ -131,11 +142,13 @@ def _check_containers(draft: Draft) -> bool:
             continue
         if task.task_type == "JOIN":
             has_moved |= check_join(draft, task)
+        elif task.task_type == "EXCLUSIVE_JOIN":
+            has_moved |= check_exclusive_join(draft, task)
         elif execution.loop_live.get(task.reference_name, 0) == 0:
             following = check_loop(draft, task)
             has_moved = True
             if following is not None:
-                schedule(draft, *following)
+                schedule(draft, *following, task.origin)
     return has_moved or bool(draft.agenda)
 
 

@@ -175,6 +175,19 @@ class NeedScript(msgspec.Struct, frozen=True):
     argument: bytes
 
 
+class NeedJq(msgspec.Struct, frozen=True):
+    """All values that a jq program gives, as a JSON list, for its input as UTF-8 JSON."""
+
+    program: str
+    argument: bytes
+
+
+class NeedTaskDefs(msgspec.Struct, frozen=True):
+    """The task definitions of these names as registered now; of some there may be none."""
+
+    names: tuple[str, ...]
+
+
 class NeedDomain(msgspec.Struct, frozen=True):
     """Whether a worker has polled this queue lately."""
 
@@ -184,7 +197,7 @@ class NeedDomain(msgspec.Struct, frozen=True):
 class Needs(msgspec.Struct, frozen=True):
     """What ``decide`` lacks. The committer fetches it and decides the same command again."""
 
-    wanted: tuple[NeedDefinition | NeedPayload | NeedScript | NeedDomain, ...]
+    wanted: "tuple[Need, ...]"
 
 
 class PinnedDefinition(msgspec.Struct, frozen=True):
@@ -195,13 +208,16 @@ class PinnedDefinition(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Answer to a need that cannot be met: why. A run may fail by it; the engine does not."""
+    """Answer to a need that cannot be met: why. A run may fail by it; the engine does not.
+
+    ``is_late``: it took too long, so that another attempt may succeed.
+    """
 
     message: str
+    is_late: bool = False
 
+
+Need = NeedDefinition | NeedPayload | NeedScript | NeedJq | NeedTaskDefs | NeedDomain
 
 # Answers by need. Payloads are answered by loading them into the execution.
-Answers = dict[
-    NeedDefinition | NeedPayload | NeedScript | NeedDomain,
-    "PinnedDefinition | Failure | bool | Payload",
-]
+Answers = dict[Need, Any]

@@ -104,6 +104,20 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure_workflow_id: str | None = field(default=None, name="fw")
 
 
+class Origin(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """Where the node of a task is defined that the run's definition does not have.
+
+    A branch of a FORK_JOIN_DYNAMIC and what a DYNAMIC became are known only when the run gets
+    there. So each of their tasks carries what a reload needs: the JSON of the node at the
+    branch's root, without its reference name, and without the inputs that its task has anyway.
+    """
+
+    node: str  # reference name of the node that made it
+    root: str  # reference name of the branch's root
+    shape: str
+    outer: "Origin | None" = None  # of the maker, when that is defined by a run too
+
+
 class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The header of one attempt at one node of a definition.
 
@@ -139,6 +153,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retried_task_id: str | None = field(default=None, name="ri")
     child_id: str | None = field(default=None, name="ch")  # the sub-workflow's run
     join_on: tuple[str, ...] = field(default=(), name="jo")
+    origin: Origin | None = field(default=None, name="or")
     due_at_ms: int = field(default=0, name="du")  # of its WAIT or ENQUEUE timer; 0 = none
 
     @property

@@ -139,6 +139,11 @@ class Definitions:
         """Return all task definitions by name."""
         return [_task_def(d) for d in await self._catalog.list_documents(TASK_DEF)]
 
+    async def task_defs_of(self, names: Sequence[str]) -> dict[str, TaskDef]:
+        """Return the registered ones of these task definitions, by name."""
+        wanted = frozenset(names)
+        return {found.name: found for found in await self.list_task_defs() if found.name in wanted}
+
     async def delete_task_def(self, name: str) -> None:
         """Remove a task definition; runs started before keep their snapshot.
 

@@ -15,6 +15,7 @@ from batuta.model.change import (
     NeedPayload,
     Needs,
     NeedScript,
+    NeedTaskDefs,
 )
 from batuta.model.payload import Payload
 from batuta.runtime.definitions import Definitions
@@ -75,6 +76,8 @@ class Fetcher:
         for need in needs.wanted:
             if isinstance(need, NeedDefinition):
                 answers[need] = await self.definitions.resolve(need)
+            elif isinstance(need, NeedTaskDefs):
+                answers[need] = await self.definitions.task_defs_of(need.names)
             elif isinstance(need, NeedDomain):
                 answers[need] = self.is_active(need.queue)
 

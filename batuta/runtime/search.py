@@ -22,12 +22,12 @@ from batuta.store.query.parse import check_page, parse_query, parse_sort
 from batuta.store.query.tree import (
     DEFAULT_SORT,
     FIELDS,
+    Comparison,
     Every,
     FoundTask,
     Page,
     Query,
     Subject,
-    Test,
 )
 
 LISTED_MAX = 20_000  # ids that one answer lists; a client that wants more turns pages
@@ -128,8 +128,8 @@ class Searches:
         return await self._ids(
             _is("workflowType", name),
             _is("version", version),
-            Test(created, ">=", (from_ms,)),
-            Test(created, "<=", (until_ms,)),
+            Comparison(created, ">=", (from_ms,)),
+            Comparison(created, "<=", (until_ms,)),
         )
 
     async def correlated(
@@ -160,10 +160,10 @@ class Searches:
             grouped[view.workflow.correlation_id or ""].append(view)
         return grouped
 
-    async def _ids(self, *tests: Test) -> list[str]:
+    async def _ids(self, *tests: Comparison) -> list[str]:
         return [run.workflow_id for run in await self._all(tests, LISTED_MAX)]
 
-    async def _all(self, tests: Sequence[Test], count_max: int) -> list[Workflow]:
+    async def _all(self, tests: Sequence[Comparison], count_max: int) -> list[Workflow]:
         """Return all runs that pass, or refuse when they are too many for one answer."""
         page = await self._store.search(
             Query(Subject.WORKFLOW, Every(tuple(tests))),
@@ -251,9 +251,9 @@ def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[begin : begin + SLICE] for begin in range(0, len(items), SLICE))
 
 
-def _is(name: str, *values: str | int) -> Test:
-    return Test(FIELDS[Subject.WORKFLOW][name], "IN", values)
+def _is(name: str, *values: str | int) -> Comparison:
+    return Comparison(FIELDS[Subject.WORKFLOW][name], "IN", values)
 
 
-def _and(query: Query, test: Test) -> Query:
+def _and(query: Query, test: Comparison) -> Query:
     return replace(query, where=test if query.where is None else Every((query.where, test)))

@@ -153,6 +153,26 @@ class QueryCases:
         newest = (await runs(store, "")).items[0]
         assert newest.workflow_id == headers[6].workflow_id
 
+    async def test_a_total_beyond_what_is_counted_is_a_bound_that_leads_on(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("batuta.store.query.tree.TOTAL_EXACT_MAX", 4)
+        for _ in range(6):
+            await a_run(store, put_task(task(1)))
+        order = parse_sort("", Subject.WORKFLOW)
+        query = parse_query("workflowType=pipeline", Subject.WORKFLOW)
+        told = []
+
+        for begin in (0, 2, 4):
+            page = await store.search(query, sort=order, start=begin, size=2)
+            told.append((len(page.items), page.total, page.is_exact))
+
+        assert told == [(2, 4, False), (2, 6, True), (2, 6, True)]
+        found = await store.search_tasks(
+            parse_query("", Subject.TASK), sort=parse_sort("", Subject.TASK), start=0, size=1
+        )
+        assert (found.total, found.is_exact) == (4, False)
+
     @pytest.mark.parametrize("seed", range(SEEDS))
     async def test_random_queries_find_what_they_find_in_memory(
         self, store: Store, seed: int

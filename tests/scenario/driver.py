@@ -28,8 +28,10 @@ from batuta.model.change import (
     Failure,
     NeedDefinition,
     NeedDomain,
+    NeedJq,
     Needs,
     NeedScript,
+    NeedTaskDefs,
     PinnedDefinition,
     PutLease,
     Release,
@@ -69,6 +71,7 @@ class World:
         self.task_defs: dict[str, TaskDef] = {}
         self.domains: set[str] = set()
         self.scripts: dict[str, Any] = {}
+        self.late: set[str] = set()
         self.sends: list[Command] = []
         self.are_sends_held = False
         self._decisions = 0
@@ -212,10 +215,19 @@ class World:
                 return PinnedDefinition(graph.digest, graph.definition.version)
             case NeedDomain(queue=queue):
                 return queue in self.domains
+            case NeedTaskDefs(names=names):
+                return {name: self.task_defs[name] for name in names if name in self.task_defs}
+            case NeedJq(program=program):
+                if program in self.scripts:
+                    return Payload.of(self.scripts[program])
+                return Failure("the program failed")
             case NeedScript(source=source):
-                if source in self.scripts:
-                    return Payload.of(self.scripts[source])
-                return Failure("the script threw an error")
+                # Line ends are not for one-line commands.
+                found = self.scripts.get(source, self.scripts.get(" ".join(source.split())))
+                if found is not None:
+                    return Payload.of(found)
+                is_late = source in self.late
+                return Failure("too long" if is_late else "the script threw an error", is_late)
         raise AssertionError(f"the driver loads everything: {need!r}")
 
     def _commit(self, run: Run, changes: Sequence[Change]) -> None:

@@ -6,6 +6,7 @@ followed by ``----`` and by what it changed: one line for each run and task that
 
     define {...}  taskdef {...}            register a definition (more lines may follow)
     domain QUEUE   script SOURCE = JSON    what Needs are answered with
+    late SOURCE                            a script that takes too long
     start NAME [JSON] [priority=N] [domains=JSON]
     poll QUEUE     heartbeat TASK          take a task, renew the lease
     complete|fail|error|cancel|progress TASK [JSON] ['reason'] [callback=SECONDS] [parked=yes]
@@ -107,7 +108,7 @@ class Player:
     def play(self, text: str) -> list[str]:
         """Carry out one command; return the lines of what has changed."""
         word, _, rest = text.partition(" ")
-        if word in {"define", "taskdef", "domain", "script", "hold"}:
+        if word in {"define", "taskdef", "domain", "script", "late", "hold"}:
             self._prepare(word, rest.strip())
             return []
         if word in {"input", "output", "journal"}:
@@ -132,6 +133,8 @@ class Player:
             self.world.define_task(json.loads(rest))
         elif word == "domain":
             self.world.domains.add(rest)
+        elif word == "late":
+            self.world.late.add(rest)
         elif word == "hold":
             self.world.are_sends_held = True
         else:

@@ -8,9 +8,9 @@ from batuta.core.draft import Draft
 from batuta.core.expression.template import TemplateError
 from batuta.core.graph import Node
 from batuta.core.limits.policy import Policy
-from batuta.core.scope import RunScope
+from batuta.core.scope import RunScope, task_input
 from batuta.model.command import TimerKind
-from batuta.model.execution import Task, TaskStatus
+from batuta.model.execution import Origin, Task, TaskStatus
 from batuta.model.payload import Payload
 
 
@@ -19,8 +19,14 @@ class Attempt(msgspec.Struct, frozen=True):
 
     node: Node
     suffix: str
-    retry_of: Task | None
-    delay_ms: int
+    retry_of: Task | None = None
+    delay_ms: int = 0
+    origin: Origin | None = None
+    """Of a node that is defined by the run; a retry has that of the attempt before."""
+    given_input: Payload | None = None
+    """The input of a branch made at run time, when it holds no expression."""
+    joins: tuple[str, ...] | None = None
+    """What the JOIN of a dynamic fork waits for, full names."""
 
 
 def create(
@@ -46,20 +52,23 @@ def create(
     task_id = draft.new_id()
     error: str | None = None
     try:
-        task_input = resolve_input(draft, node, task_id, extra_input)
+        resolved = input_of(draft, attempt, task_id, extra_input)
     except TemplateError as exceeded:
         error = str(exceeded)
-        task_input = Payload.of({})
+        resolved = Payload.of({})
     if before is not None:
         fields["retry_count"] = before.retry_count + 1
         fields["retried_task_id"] = before.task_id
         fields["reason"] = before.reason
+    origin = attempt.origin or (before.origin if before is not None else None)
+    if origin is not None:
+        fields["origin"] = origin
     if attempt.suffix and "iteration" not in fields:
         fields["iteration"] = int(attempt.suffix.rsplit("__", 1)[1])
     task = draft.add(
         node,
         attempt.suffix,
-        task_input,
+        resolved,
         task_id=task_id,
         task_type=task_type or node.type,
         status=status,
@@ -70,6 +79,33 @@ def create(
         draft.end(task, TaskStatus.FAILED_WITH_TERMINAL_ERROR, reason=error)
         return None
     return task
+
+
+def input_of(
+    draft: Draft, attempt: Attempt, task_id: str | None, extra: dict[str, Any] | None = None
+) -> Payload:
+    """Return an attempt's input: the one it was given, or its node's parameters resolved.
+
+    Raises:
+        TemplateError: A template exceeds a limit.
+    """
+    given, before = attempt.given_input, attempt.retry_of
+    if given is None and before is not None and before.origin is not None:
+        given = _given_before(draft, attempt.node, before)
+    if given is None:
+        return resolve_input(draft, attempt.node, task_id, extra)
+    return Payload.of({**given.value, **extra}) if extra else given
+
+
+def _given_before(draft: Draft, node: Node, before: Task) -> Payload | None:
+    """Return what the first attempt at a branch's root was given; None when it has a template."""
+    origin = before.origin
+    if origin is None or node.task.input_parameters or before.node_name != origin.root:
+        return None
+    whole = task_input(draft, before)
+    if node.type != "SUB_WORKFLOW":
+        return whole
+    return Payload.of(whole.value.get("workflowInput") or {})
 
 
 def resolve_input(

@@ -1,4 +1,7 @@
-"""SUB_WORKFLOW: a run started by a run. Source: semantics.md c.8."""
+"""Runs started by a run: SUB_WORKFLOW waits for its child, START_WORKFLOW does not.
+
+Source: semantics.md c.8, c.9.
+"""
 
 from typing import Any
 
@@ -13,7 +16,7 @@ from batuta.core.tasks.attempt import (
     Attempt,
     create,
     delay_fields,
-    resolve_input,
+    input_of,
     start_or_delay,
 )
 from batuta.model.change import Failure, NeedDefinition, PinnedDefinition
@@ -41,7 +44,7 @@ def begin(draft: Draft, attempt: Attempt) -> None:
     node = attempt.node
     try:
         target = _target(draft, node)
-        workflow_input = resolve_input(draft, node, None)
+        workflow_input = input_of(draft, attempt, None)
     except (TemplateError, ValueError) as error:
         task = create(draft, attempt)
         if task is not None:
@@ -103,6 +106,72 @@ def start(draft: Draft, task: Task) -> None:
     )
 
 
+def begin_start(draft: Draft, attempt: Attempt) -> None:
+    """Create a START_WORKFLOW and start its run, now or after its delay."""
+    task = create(draft, attempt, **delay_fields(attempt))
+    if task is not None and start_or_delay(draft, task, attempt):
+        start_apart(draft, task)
+
+
+def start_apart(draft: Draft, task: Task) -> None:
+    """Send the start of a run that nobody waits for; ``workflowId`` is its id.
+
+    correlationId and taskToDomain are this run's when the request has none. A request that
+    cannot be met fails the task. Source: semantics.md c.9 START_WORKFLOW.
+    """
+    given = task_input(draft, task).value
+    request = given.get("startWorkflow") if isinstance(given, dict) else None
+    try:
+        need, values = _start_request(request)
+    except ValueError as error:
+        draft.end(task, TaskStatus.FAILED, started_at_ms=draft.now_ms, reason=str(error))
+        return
+    pinned = draft.answer(need)
+    if pinned is None:
+        return
+    if isinstance(pinned, Failure):
+        draft.end(task, TaskStatus.FAILED, started_at_ms=draft.now_ms, reason=pinned.message)
+        return
+    assert isinstance(pinned, PinnedDefinition), "a definition is answered by its snapshot"
+    started_id, workflow = draft.new_id(), draft.workflow
+    draft.send(
+        StartWorkflow(
+            workflow_id=started_id,
+            name=need.name,
+            definition=pinned.definition,
+            definition_version=pinned.version,
+            input=Payload.of(values.get("input") or {}),
+            correlation_id=values.get("correlationId") or workflow.correlation_id,
+            priority=min(
+                max(_number(values.get("priority"), "startWorkflow.priority"), 0), PRIORITY_MAX
+            ),
+            task_to_domain=values.get("taskToDomain") or workflow.task_to_domain,
+        )
+    )
+    output = Payload.of({"workflowId": started_id})
+    draft.end(task, TaskStatus.COMPLETED, started_at_ms=draft.now_ms, output=output, reason=None)
+
+
+def _start_request(request: Any) -> tuple[NeedDefinition, dict[str, Any]]:
+    """Return which definition a StartWorkflowRequest wants, and the request, checked."""
+    if not isinstance(request, dict):
+        raise ValueError(  # noqa: TRY004 - a fault of the run's data, which fails its task
+            f"startWorkflow {request!r} is not a start request; name a workflow"
+        )
+    inline = request.get("workflowDef")
+    name = request.get("name") or (inline.get("name") if isinstance(inline, dict) else None)
+    if not isinstance(name, str) or not name:
+        raise ValueError("startWorkflow names no workflow; set startWorkflow.name")
+    for key, kind in (("input", dict), ("taskToDomain", dict), ("correlationId", str)):
+        value = request.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(f"startWorkflow.{key} {value!r} has the wrong type")
+    _number(request.get("priority"), "startWorkflow.priority")
+    text = msgspec.json.encode(inline).decode() if inline else ""
+    version = _number(request.get("version"), "startWorkflow.version")
+    return NeedDefinition(name, version, text), request
+
+
 def _target(draft: Draft, node: Node) -> _Target:
     """Resolve which child is meant."""
     resolved = node.child_template.resolve(RunScope(draft))
@@ -114,8 +183,8 @@ def _target(draft: Draft, node: Node) -> _Target:
         )
     return _Target(
         name,
-        _number(resolved["version"], "version"),
-        min(max(_number(resolved["priority"], "priority"), 0), PRIORITY_MAX),
+        _number(resolved["version"], "subWorkflowParam.version"),
+        min(max(_number(resolved["priority"], "subWorkflowParam.priority"), 0), PRIORITY_MAX),
         resolved["taskToDomain"] or {},
         None if definition is None else msgspec.Raw(msgspec.json.encode(definition)),
     )
@@ -143,4 +212,4 @@ def _number(value: Any, name: str) -> int:
     try:
         return int(value)
     except (TypeError, ValueError):
-        raise ValueError(f"subWorkflowParam.{name} {value!r} is not a number") from None
+        raise ValueError(f"{name} {value!r} is not a number") from None

@@ -1,4 +1,4 @@
-"""JOIN: waits for named tasks and gathers what they gave.
+"""JOIN waits for named tasks and gathers what they gave; EXCLUSIVE_JOIN for the first reached.
 
 It is decided in the commit that ends the last of them; nothing polls for it. The index
 ``Execution.unsettled`` counts down, so that a branch's end costs the same in a fork of 10 and
@@ -19,14 +19,36 @@ from batuta.model.payload import Payload
 
 def begin(draft: Draft, attempt: Attempt) -> None:
     """Create the JOIN, in progress and visible together with its fork (gotchas.md 31)."""
-    names = tuple(name + attempt.suffix for name in attempt.node.task.join_on)
+    listed, suffix = attempt.node.task.join_on, attempt.suffix
+    names = attempt.joins
+    if names is None:
+        names = tuple(name + suffix for name in listed)
+    else:
+        listed = [name.removesuffix(suffix) for name in names]
     task = create(
         draft,
         attempt,
         status=TaskStatus.IN_PROGRESS,
         started_at_ms=draft.now_ms,
         join_on=names,
-        extra_input={"joinOn": attempt.node.task.join_on},
+        extra_input={"joinOn": listed},
+    )
+    if task is not None:
+        set_limits(draft, task, attempt.node.policy)
+        draft.checks[task.seq] = None
+
+
+def begin_exclusive(draft: Draft, attempt: Attempt) -> None:
+    """Create the EXCLUSIVE_JOIN, in progress; settling ends it, mostly at once."""
+    definition = attempt.node.task
+    others = definition.default_exclusive_join_task
+    task = create(
+        draft,
+        attempt,
+        status=TaskStatus.IN_PROGRESS,
+        started_at_ms=draft.now_ms,
+        join_on=tuple(name + attempt.suffix for name in (*definition.join_on, *others)),
+        extra_input={"joinOn": definition.join_on, "defaultExclusiveJoinTask": others},
     )
     if task is not None:
         set_limits(draft, task, attempt.node.policy)
@@ -65,6 +87,35 @@ def check_join(draft: Draft, task: Task) -> bool:
     return True
 
 
+def check_exclusive_join(draft: Draft, task: Task) -> bool:
+    """End the EXCLUSIVE_JOIN as the first task of its lists that was reached; say if it ended.
+
+    joinOn goes before defaultExclusiveJoinTask, which counts only when nothing of joinOn has
+    ended. A permissive failure is waited with until all of joinOn that was reached has ended.
+    Source: semantics.md c.4.
+    """
+    execution = draft.execution
+    count = len(execution.graph.node_of(task).task.join_on)
+    reached = [_reached(execution, name) for name in task.join_on]
+    first = next((found for found in reached[:count] if found is not None), None)
+    if first is None or not first.status.is_terminal:
+        first = next((found for found in reached[count:] if found is not None), None)
+    if first is None or not first.status.is_terminal:
+        return False
+    if first.status.is_successful:
+        draft.end(task, TaskStatus.COMPLETED, output=task_output(draft, first))
+        return True
+    if any(found is not None and not found.status.is_terminal for found in reached[:count]):
+        return False
+    draft.end(task, TaskStatus.FAILED, reason=first.reason)
+    return True
+
+
+def _reached(execution: Execution, name: str) -> Task | None:
+    found = execution.latest_task(name)
+    return None if found is None or found.status is TaskStatus.SKIPPED else found
+
+
 def joined_output(draft: Draft, task: Task) -> Payload:
     """Return ``{reference: output}`` of the branches that gave something, bytes as they are."""
     gathered: dict[str, Any] = {}
@@ -85,15 +136,16 @@ def fail_stuck_join(draft: Draft) -> None:
     waits for ever; DESIGN.md 6: answer as a user would expect.
     """
     execution = draft.execution
-    joins = [task for task in execution.live_tasks() if task.task_type == "JOIN"]
+    joins = [task for task in execution.live_tasks() if task.task_type.endswith("JOIN")]
     # One that waits for another JOIN is not to blame for what that one waits for.
     join = next((task for task in joins if _never_reached(execution, task)), joins[0])
     missing = _never_reached(execution, join) or list(join.join_on)
     reason = (
-        f"JOIN {join.reference_name!r} waits for {missing!r}, which this run never reached; "
-        "correct its joinOn"
+        f"{join.task_type} {join.reference_name!r} waits for {missing!r}, which this run never "
+        "reached; correct its joinOn"
     )
-    draft.end(join, TaskStatus.FAILED, output=joined_output(draft, join), reason=reason)
+    output = joined_output(draft, join) if join.task_type == "JOIN" else None
+    draft.end(join, TaskStatus.FAILED, output=output, reason=reason)
 
 
 def _never_reached(execution: Execution, join: Task) -> list[str]:

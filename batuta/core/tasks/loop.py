@@ -7,7 +7,7 @@ may read of it (``Node.published``). Source: semantics.md c.5.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -15,8 +15,9 @@ import msgspec
 
 from batuta.core.condition import Refused, evaluate
 from batuta.core.draft import Draft
+from batuta.core.execution import Execution
 from batuta.core.expression.template import TemplateError
-from batuta.core.graph import Published
+from batuta.core.graph import Node, Published
 from batuta.core.scope import RunScope, task_input, task_output
 from batuta.core.tasks.attempt import Attempt, create, resolve_input, set_limits
 from batuta.model.change import RetireTask
@@ -73,16 +74,15 @@ def check_loop(draft: Draft, task: Task) -> tuple[str, str] | None:
 def loop_output(draft: Draft, task: Task) -> Payload:
     """Return ``{"iteration": n, "1": {child: output}, ...}``; keepLastN leaves the last ones."""
     execution = draft.execution
-    members = [node.reference_name for node in execution.graph.members_of(task.node_name)]
     output = _state(draft, task)
     first = max(task.iteration - (_kept(draft, task) or task.iteration), 0) + 1
     for number in range(first, task.iteration + 1):
         suffix = f"{task.suffix}__{number}"
         of_pass = {}
-        for name in members:
-            child = execution.latest_task(name + suffix)
+        for node in members_of_pass(execution, task, suffix):
+            child = execution.latest_task(node.reference_name + suffix)
             if child is not None:
-                of_pass[name] = msgspec.Raw(task_output(draft, child).raw or b"{}")
+                of_pass[node.reference_name] = msgspec.Raw(task_output(draft, child).raw or b"{}")
         output[str(number)] = of_pass
     return Payload.of(output)
 
@@ -90,12 +90,39 @@ def loop_output(draft: Draft, task: Task) -> Payload:
 def _failed_child(draft: Draft, task: Task) -> Task | None:
     """Return the first task of the pass that failed and was let through by ``permissive``."""
     suffix = f"{task.suffix}__{task.iteration}"
-    for node in draft.execution.graph.permissive:
-        if task.node_name in node.loops:
-            child = draft.execution.latest_task(node.reference_name + suffix)
+    execution = draft.execution
+    nodes: Iterable[Node] = execution.graph.permissive
+    if task.origin is not None or execution.graph.dynamic_forks:
+        nodes = members_of_pass(execution, task, suffix)
+    for node in nodes:
+        if task.node_name in node.loops and node.policy.is_permissive:
+            child = execution.latest_task(node.reference_name + suffix)
             if child is not None and not child.status.is_successful:
                 return child
     return None
+
+
+def members_of_pass(execution: Execution, task: Task, suffix: str) -> Iterator[Node]:
+    """Yield the nodes inside a loop, those of dynamic branches included that this pass has made.
+
+    A dynamic fork comes after its branches.
+    """
+    for node in execution.graph.members_of(task.node_name, task.origin):
+        if node.type == "FORK_JOIN_DYNAMIC":
+            yield from _branches_of_pass(execution, node, suffix)
+        yield node
+
+
+def _branches_of_pass(execution: Execution, fork: Node, suffix: str) -> Iterator[Node]:
+    join = execution.latest_task((fork.then or "") + suffix)
+    for name in join.join_on if join is not None else ():
+        root = execution.latest_task(name)
+        if root is None or root.origin is None:
+            continue
+        for node in execution.graph.family(root.origin).values():
+            if node.type == "FORK_JOIN_DYNAMIC":
+                yield from _branches_of_pass(execution, node, suffix)
+            yield node
 
 
 def _has_next(draft: Draft, task: Task) -> bool | Refused:
@@ -158,20 +185,20 @@ def _drop_old_passes(draft: Draft, task: Task) -> None:
     kept = _kept(draft, task)
     if kept and task.iteration > kept:
         old = f"{task.suffix}__{task.iteration - kept}"
-        for child in list(_attempts_of_pass(draft, task.node_name, old)):
+        for child in list(_attempts_of_pass(draft, task, old)):
             draft.note(RetireTask(child.seq))
 
 
-def _attempts_of_pass(draft: Draft, loop: str, suffix: str) -> Iterator[Task]:
+def _attempts_of_pass(draft: Draft, loop: Task, suffix: str) -> Iterator[Task]:
     """Yield every attempt made in a pass, newest first, those of loops inside it included."""
     execution = draft.execution
-    for node in execution.graph.members_of(loop):
-        if node.loops[-1] != loop:
+    for node in members_of_pass(execution, loop, suffix):
+        if node.loops[-1] != loop.node_name:
             continue  # of a loop inside, which yields it
         newest = child = execution.latest_task(node.reference_name + suffix)
         if newest is not None and node.type == "DO_WHILE":
             for number in range(1, newest.iteration + 1):
-                yield from _attempts_of_pass(draft, node.reference_name, f"{suffix}__{number}")
+                yield from _attempts_of_pass(draft, newest, f"{suffix}__{number}")
         while child is not None:
             yield child
             child = execution.task(child.retried_task_id or "")
@@ -186,7 +213,7 @@ def _condition(draft: Draft, task: Task) -> Any:
         values = dict(resolve_input(draft, node, task.task_id).value)
     except TemplateError as error:
         return Refused(str(error))
-    for member in execution.graph.members_of(task.node_name):
+    for member in members_of_pass(execution, task, f"{task.suffix}__{task.iteration}"):
         seq = execution.latest_of_node.get(member.reference_name)
         # Only what the condition names is given to it: outputs may be large.
         if seq is not None and member.reference_name in source:

@@ -1,4 +1,7 @@
-"""WAIT: until a time, for a while, or until somebody reports. Source: semantics.md c.9."""
+"""Tasks without work: WAIT until a time or a report, HUMAN until a report, NOOP not at all.
+
+Source: semantics.md c.9.
+"""
 
 from typing import Any
 
@@ -38,6 +41,25 @@ def start(draft: Draft, task: Task) -> None:
     )
     if due_at_ms:
         draft.set_timer(TimerKind.WAIT, due_at_ms, task)
+
+
+def begin_human(draft: Draft, attempt: Attempt) -> None:
+    """Create a HUMAN task, open until somebody reports on it; only its limits end it sooner."""
+    task = create(draft, attempt, **delay_fields(attempt))
+    if task is not None and start_or_delay(draft, task, attempt):
+        start_human(draft, task)
+
+
+def start_human(draft: Draft, task: Task) -> None:
+    """Open a HUMAN task, now that its delay is over."""
+    draft.put(task, status=TaskStatus.IN_PROGRESS, started_at_ms=draft.now_ms)
+
+
+def begin_noop(draft: Draft, attempt: Attempt) -> None:
+    """Complete a NOOP at once."""
+    task = create(draft, attempt, started_at_ms=draft.now_ms)
+    if task is not None:
+        draft.end(task, TaskStatus.COMPLETED)
 
 
 def is_over(draft: Draft, task: Task) -> None:

@@ -1,12 +1,12 @@
 """What a query means: the reference that every database is compared with."""
 
-import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from batuta.model.execution import Workflow
 from batuta.store.query.tree import (
     FREE_TEXT_FIELDS,
+    Comparison,
     Condition,
     Every,
     FoundTask,
@@ -15,7 +15,6 @@ from batuta.store.query.tree import (
     Query,
     Some,
     Sort,
-    Test,
     count_limit,
     page_of,
 )
@@ -110,7 +109,7 @@ def _matches(query: Query, values: dict[str, Callable[[T], Value]], record: T) -
                 return all(holds(part) for part in parts)
             case Some(parts):
                 return any(holds(part) for part in parts)
-            case Test():
+            case Comparison():
                 value = values[condition.field.name](record)
                 return _passes(condition, value) is not condition.is_negated
 
@@ -121,7 +120,7 @@ def _matches(query: Query, values: dict[str, Callable[[T], Value]], record: T) -
     return not wanted or any(wanted in lower(str(values[name](record))) for name in names)
 
 
-def _passes(test: Test, value: Value) -> bool:
+def _passes(test: Comparison, value: Value) -> bool:
     if test.operator == "IN":
         return value in test.values
     if test.operator == "LIKE":
@@ -140,8 +139,17 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
 
 
 def _like(value: str, pattern: str) -> bool:
-    parts = (re.escape(part) for part in re.split(r"\*+", pattern))
-    return re.fullmatch(".*".join(parts), value, re.DOTALL) is not None
+    first, *middle, last = pattern.split("*")
+    at, end = len(first), len(value) - len(last)
+    if end < at or not value.startswith(first) or not value.endswith(last):
+        return False
+    # Each part where it first occurs: taking it later never helps those that follow.
+    for part in middle:
+        found = value.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
 
 
 def lower(text: str) -> str:

@@ -21,6 +21,7 @@ from batuta.store.query.tree import (
     FIELDS,
     PAGE_SIZE_MAX,
     START_MAX,
+    Comparison,
     Condition,
     Every,
     Field,
@@ -29,7 +30,6 @@ from batuta.store.query.tree import (
     Some,
     Sort,
     Subject,
-    Test,
 )
 
 QUERY_CHARACTERS_MAX = 8_192  # half of what a query string may have
@@ -186,7 +186,7 @@ class _Parser:
             )
         at, value = self._value(field, _END)
         if operator in _ORDERS:
-            return Test(field, operator, (self._read(field, value, at),), is_negated)
+            return Comparison(field, operator, (self._read(field, value, at),), is_negated)
         is_unequal = operator in {"!=", "<>"}
         return self._equal(field, [(at, value)], is_negated=is_negated is not is_unequal)
 
@@ -207,11 +207,11 @@ class _Parser:
         parts: list[Condition] = []
         if plain:
             read = tuple(self._read(field, value, at) for at, value in plain)
-            parts.append(Test(field, "IN", read, is_negated))
+            parts.append(Comparison(field, "IN", read, is_negated))
         for _, value in values:
             if can_match and "*" in value:
                 pattern = value.lower() if field.kind is Kind.ID else value
-                parts.append(Test(field, "LIKE", (pattern,), is_negated))
+                parts.append(Comparison(field, "LIKE", (pattern,), is_negated))
         return _joined(parts, is_every=is_negated)
 
     def _value(self, field: Field, end: re.Pattern[str]) -> tuple[int, str]:

@@ -11,6 +11,7 @@ import msgspec
 from batuta.model.execution import TaskStatus
 from batuta.store.query.tree import (
     FREE_TEXT_FIELDS,
+    Comparison,
     Condition,
     Every,
     Kind,
@@ -18,7 +19,6 @@ from batuta.store.query.tree import (
     Some,
     Sort,
     Subject,
-    Test,
 )
 
 # The tasks that somebody looks for, and of which there are few: they have an index of their own.
@@ -100,11 +100,11 @@ class Statement:
                 return f"({' AND '.join(self._condition(subject, part) for part in parts)})"
             case Some(parts):
                 return f"({' OR '.join(self._condition(subject, part) for part in parts)})"
-            case Test():
+            case Comparison():
                 holds = self._test(subject, condition)
                 return f"({holds}) IS NOT TRUE" if condition.is_negated else holds
 
-    def _test(self, subject: Subject, test: Test) -> str:
+    def _test(self, subject: Subject, test: Comparison) -> str:
         column = self._dialect.columns[subject][test.field.name]
         if test.operator == "IN":
             return self._equal(subject, test, column)
@@ -117,7 +117,7 @@ class Statement:
             f"({column.bare} <> 0 AND {compared})" if test.field.kind is Kind.INSTANT else compared
         )
 
-    def _equal(self, subject: Subject, test: Test, column: Column) -> str:
+    def _equal(self, subject: Subject, test: Comparison, column: Column) -> str:
         kind = test.field.kind
         given = [value for value in test.values if value != ""]
         parts = []

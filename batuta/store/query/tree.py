@@ -95,8 +95,8 @@ FREE_TEXT_FIELDS = {
 }
 
 
-class Test(msgspec.Struct, frozen=True):
-    """One test of a field.
+class Comparison(msgspec.Struct, frozen=True):
+    """What a field is compared with.
 
     ``operator``: "IN" (equal to one of ``values``), "LIKE" (one pattern, ``*`` stands for any
     characters), or "<", "<=", ">", ">=" with one whole number. An instant that is absent
@@ -121,7 +121,7 @@ class Some(msgspec.Struct, frozen=True):
     parts: tuple["Condition", ...]
 
 
-Condition = Test | Every | Some
+Condition = Comparison | Every | Some
 
 
 class Query(msgspec.Struct, frozen=True):
