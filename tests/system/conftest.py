@@ -53,11 +53,12 @@ class House:
                     return run
                 await asyncio.sleep(0.005)
 
-    async def until_held(self, workflow_id: str) -> None:
-        """Wait until the worker has the run's task."""
+    async def until_held(self, workflow_id: str, *, has_beaten: bool = False) -> None:
+        """Wait until the worker has the run's task, and has renewed its lease if so asked."""
         async with asyncio.timeout(20):
             while True:
-                if (await self.engine.get(workflow_id)).tasks[0].lease is not None:
+                lease = (await self.engine.get(workflow_id)).tasks[0].lease
+                if lease and (not has_beaten or lease.polled_at_ms > lease.started_at_ms):
                     return
                 await asyncio.sleep(0.005)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -111,3 +112,44 @@ async def raw(answer: bytes | None) -> AsyncIterator[str]:
         for writer in writers:
             writer.close()
         await server.wait_closed()
+
+
+class Slow:
+    """Answers no request until ``is_open`` is set."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.is_open = asyncio.Event()
+        self._calls: set[asyncio.Task[Any]] = set()
+
+    async def on_connection(self, reader: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
+        """Count the request, and answer in time."""
+        with contextlib.suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            self.count += 1
+            await self.is_open.wait()
+            out.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            await out.drain()
+        out.close()
+
+    async def until(self, count: int) -> None:
+        """Wait until so many requests have come."""
+        async with asyncio.timeout(20):
+            while True:
+                if self.count >= count:
+                    return
+                await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def slow(context: ssl.SSLContext | None = None) -> AsyncIterator[tuple[Slow, str]]:
+    """Serve slowly, by TLS when a context is given."""
+    answering = Slow()
+    listener = await asyncio.start_server(answering.on_connection, "127.0.0.1", 0, ssl=context)
+    try:
+        port = listener.sockets[0].getsockname()[1]
+        yield answering, f"https://localhost:{port}/" if context else f"http://127.0.0.1:{port}/"
+    finally:
+        answering.is_open.set()
+        listener.close()
+        await listener.wait_closed()

@@ -4,8 +4,10 @@ import socket
 from collections.abc import Iterable
 
 import pytest
+from yarl import URL
 
-from batuta.workers.system.connection import CallError, Found, Lookup, call, look_up
+from batuta.workers.system.answer import Answer
+from batuta.workers.system.connection import CallError, Found, Lookup, _redirect, call, look_up
 from batuta.workers.system.request import HttpRequest, read_request
 from batuta.workers.system.target import Targets, targets_of
 from tests.system.conftest import housed
@@ -171,6 +173,13 @@ async def test_a_redirect_takes_no_secrets_to_another_origin(target: Target) -> 
     assert (same["authorization"], same["x-api-key"]) == (["Bearer x"], ["k"])
     assert other["accept"] == ["a/b"]
     assert not {"authorization", "cookie", "x-api-key"} & other.keys()
+
+
+def test_a_redirect_does_not_leave_encryption() -> None:
+    answer = Answer(status=302, headers=((b"location", b"http://h.example/"),))
+
+    with pytest.raises(CallError, match="plain http"):
+        _redirect(asking("https://h.example/"), URL("https://h.example/"), answer)
 
 
 async def test_a_proxy_of_the_environment_does_not_connect_in_our_place(

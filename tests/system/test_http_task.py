@@ -13,7 +13,7 @@ from batuta.model.execution import TaskStatus
 from batuta.model.payload import Payload
 from batuta.runtime.view import RunView
 from tests.system.conftest import House, housed
-from tests.system.server import Target, raw
+from tests.system.server import Target, raw, slow
 
 FORM = "application/x-www-form-urlencoded"
 BEGINS = "Failed to invoke HTTP task due to: "
@@ -291,3 +291,17 @@ async def test_a_call_under_way_when_the_worker_is_drained_is_given_back() -> No
     assert run.tasks[0].task.status is TaskStatus.SCHEDULED, "open for the next worker, not parked"
     assert run.tasks[0].lease is None
     assert run.tasks[0].task.queue == "HTTP"
+
+
+async def test_a_call_that_takes_longer_than_its_lease_keeps_it(house: House) -> None:
+    task_def = {"name": "call", "retryCount": 0, "responseTimeoutSeconds": 1}
+    await house.engine.definitions.put_task_defs([task_def])
+
+    async with slow() as (answering, uri):
+        workflow_id = await house.start({"uri": uri, "method": "GET", "readTimeOut": 60_000})
+        await house.until_held(workflow_id, has_beaten=True)
+        answering.is_open.set()
+        run = await house.until(workflow_id)
+
+    assert run.workflow.status.value == "COMPLETED"
+    assert answering.count == 1

@@ -1,9 +1,10 @@
 """HTTP tasks of a real server process: settings, a kill in the middle of a call, idle cost."""
 
 import asyncio
-import contextlib
+import shutil
+import ssl
+import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from batuta.cli.client import Client
 from tests.cli.live import Process, server, wait_until
-from tests.system.server import Target
+from tests.system.server import Target, slow
 
 INPUT = {"uri": "${workflow.input.uri}", "method": "POST", "readTimeOut": 60_000}
 TASK = {"name": "call", "taskReferenceName": "call", "type": "HTTP", "inputParameters": INPUT}
@@ -85,46 +86,6 @@ async def test_an_allow_list_that_cannot_be_read_stops_the_server(tmp_path: Path
     assert any("http_allowed_targets" in line for line in process.lines), process.lines
 
 
-class Slow:
-    """Answers no request until ``is_open`` is set."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.is_open = asyncio.Event()
-        self._calls: set[asyncio.Task[Any]] = set()
-
-    async def on_connection(self, reader: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
-        """Count the request, and answer in time."""
-        with contextlib.suppress(ConnectionError):
-            await reader.readuntil(b"\r\n\r\n")
-            self.count += 1
-            await self.is_open.wait()
-            out.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-            await out.drain()
-        out.close()
-
-    async def until(self, count: int) -> None:
-        """Wait until so many requests have come."""
-        async with asyncio.timeout(20):
-            while True:
-                if self.count >= count:
-                    return
-                await asyncio.sleep(0.01)
-
-
-@contextlib.asynccontextmanager
-async def slow() -> AsyncIterator[tuple[Slow, str]]:
-    """Serve slowly."""
-    answering = Slow()
-    listener = await asyncio.start_server(answering.on_connection, "127.0.0.1", 0)
-    try:
-        yield answering, f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
-    finally:
-        answering.is_open.set()
-        listener.close()
-        await listener.wait_closed()
-
-
 async def test_a_call_that_a_killed_server_was_making_is_made_again_by_the_next_one(
     tmp_path: Path,
 ) -> None:
@@ -172,3 +133,29 @@ async def test_the_http_client_is_loaded_with_the_first_call(
             process.kill()
 
     assert await asyncio.to_thread(run) == (False, "COMPLETED", True)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+@pytest.mark.parametrize("is_trusted", [True, False])
+async def test_a_certificate_has_to_be_trusted(tmp_path: Path, *, is_trusted: bool) -> None:
+    files = ("-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem"))
+    about = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2")
+    making = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *files, *about)
+    await asyncio.to_thread(subprocess.run, making, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    trusted = {"SSL_CERT_FILE": str(tmp_path / "cert.pem")} if is_trusted else {}
+
+    def run(uri: str) -> dict[str, Any]:
+        with server(tmp_path / "batuta.db", **trusted) as url:
+            return run_one(url, uri)
+
+    async with slow(context) as (answering, uri):
+        answering.is_open.set()
+        found = await asyncio.to_thread(run, uri)
+
+    [task] = found["tasks"]
+    assert found["status"] == ("COMPLETED" if is_trusted else "FAILED")
+    assert answering.count == int(is_trusted)
+    if not is_trusted:
+        assert "certificate is not trusted" in task["reasonForIncompletion"]

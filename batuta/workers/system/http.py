@@ -14,7 +14,7 @@ def http_function(targets: Targets, *, concurrency: int) -> TaskFunction:
     """
 
     async def do(task: TaskContext) -> Outcome:
-        # it takes aiohttp, 0.4 s and 20 MB, which a server without HTTP tasks need not pay
+        # it takes aiohttp, 0.4 s and 14 MB, which a server without HTTP tasks need not pay
         from batuta.workers.system.perform import perform
 
         return await perform(task, targets)
