@@ -23,6 +23,7 @@ def apply(execution: Execution, changes: Sequence[Change], *, now_ms: int) -> Ex
             execution.put(change.task, change.input, change.output)
         elif isinstance(change, PutWorkflow):
             execution.workflow = change.workflow
+            execution.graph = change.graph or execution.graph
             execution.input = change.input or execution.input
             execution.output = change.output or execution.output
             execution.variables = change.variables or execution.variables

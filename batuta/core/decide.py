@@ -6,7 +6,7 @@ is answered by deciding again and a bug is a seed. What is lacking is asked for 
 
 from collections.abc import Mapping, Sequence
 
-from batuta.core.commands import control, update
+from batuta.core.commands import control, remove, rerun, restart, skip, update
 from batuta.core.draft import Draft
 from batuta.core.execution import Execution
 from batuta.core.settle import gather, settle
@@ -14,13 +14,20 @@ from batuta.model.change import Answers, Change, Needs
 from batuta.model.command import (
     ChildEnded,
     Command,
+    Control,
+    DecideWorkflow,
+    DeleteWorkflow,
     ExpireLease,
     FireTimer,
     LogTask,
     PauseWorkflow,
+    RerunWorkflow,
+    ResetCallbacks,
+    RestartWorkflow,
     ResumeWorkflow,
     RetryWorkflow,
     ReviveParent,
+    SkipTask,
     StartWorkflow,
     TerminateWorkflow,
     UpdateReference,
@@ -78,6 +85,17 @@ def _dispatch(draft: Draft, command: Command) -> None:
             update.child_ended(draft, command)
         case UpdateReference():
             update.update_reference(draft, command)
+        case LogTask():
+            update.log_task(draft, command)
+        case ReviveParent():
+            control.revive(draft, command)
+        case _:
+            _operate(draft, command)
+
+
+def _operate(draft: Draft, command: Control) -> None:
+    """Do what an operator asks of a run."""
+    match command:
         case PauseWorkflow():
             control.pause(draft)
         case ResumeWorkflow():
@@ -86,7 +104,15 @@ def _dispatch(draft: Draft, command: Command) -> None:
             control.terminate(draft, command)
         case RetryWorkflow():
             control.retry(draft, command)
-        case LogTask():
-            update.log_task(draft, command)
-        case ReviveParent():
-            control.revive(draft, command)
+        case RestartWorkflow():
+            restart.restart(draft, command)
+        case RerunWorkflow():
+            rerun.rerun(draft, command)
+        case SkipTask():
+            skip.skip_task(draft, command)
+        case DeleteWorkflow():
+            remove.remove(draft, command)
+        case ResetCallbacks():
+            remove.reset_callbacks(draft)
+        case DecideWorkflow():
+            remove.settle_leftovers(draft)

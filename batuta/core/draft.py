@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from batuta.core.execution import Execution
-from batuta.core.graph import Node
+from batuta.core.graph import Graph, Node
 from batuta.core.identity import uuid7
 from batuta.core.limits.policy import Policy
 from batuta.core.limits.timers import kinds_of
@@ -28,6 +28,7 @@ from batuta.model.change import (
     PutTask,
     PutWorkflow,
     Release,
+    RemoveWorkflow,
     Reserve,
     RetireTask,
     Send,
@@ -55,6 +56,7 @@ class Draft:
 
     __slots__ = (
         "_enqueued",
+        "_graph",
         "_id_count",
         "_other",
         "_released",
@@ -107,6 +109,7 @@ class Draft:
         self._released: dict[str, Release] = {}
         self._timers: dict[tuple[str, TimerKind], SetTimer | ClearTimer] = {}
         self._other: list[Change] = []
+        self._graph: Graph | None = None
 
     @property
     def workflow(self) -> Workflow:
@@ -150,6 +153,11 @@ class Draft:
             self._workflow_output = execution.output = output
         if variables is not None:
             self._workflow_variables = execution.variables = variables
+
+    def use_graph(self, graph: Graph, version: int) -> None:
+        """Go on by another definition from here on; no task of the one before may be left."""
+        self._graph = self.execution.graph = graph
+        self.put_workflow(definition=graph.digest, definition_version=version)
 
     def put(
         self,
@@ -237,7 +245,7 @@ class Draft:
         """Give a command to another run, exactly once."""
         self._other.append(Send(command))
 
-    def note(self, change: DropSend | AddLog | Reserve | RetireTask) -> None:
+    def note(self, change: DropSend | AddLog | Reserve | RetireTask | RemoveWorkflow) -> None:
         """Add a change that touches nothing the decision reads again, or a retirement."""
         if isinstance(change, RetireTask):
             self.execution.retire(change.seq)
@@ -301,6 +309,7 @@ class Draft:
                     input=self._workflow_input,
                     output=self._workflow_output,
                     variables=self._workflow_variables,
+                    graph=self._graph,
                 )
             )
         changes.extend(

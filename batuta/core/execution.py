@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 from batuta.core.graph import Graph
-from batuta.model.execution import Lease, Task, Workflow
+from batuta.model.execution import Lease, Task, TaskStatus, Workflow
 from batuta.model.payload import EMPTY, Payload
 
 K = TypeVar("K")
@@ -187,7 +187,7 @@ class Execution:
         output: Payload | None = None,
     ) -> None:
         """Insert or replace a task and bring every index up to date. O(1), a JOIN O(branches)."""
-        seq = task.seq
+        seq, name = task.seq, task.reference_name
         before: Task | None = self.tasks.get(seq)
         self.tasks[seq] = task
         if input is not None:
@@ -199,19 +199,24 @@ class Execution:
             self._insert(task, is_open=is_open)
             return
         if not is_open:
-            if not (task.is_executed or task.is_retried):
+            if _has_more(task):
                 self.unexecuted[seq] = True
             elif before.status.is_terminal:
                 self.unexecuted.pop(seq, None)
         if before.status.is_terminal is not is_open:
-            return  # open as before, or ended as before: no index tells them apart
+            # Open as before, or ended as before: no index tells them apart, but for a skipped
+            # task, which counts as ended from when the run has come to it.
+            has_changed = before.is_executed is not task.is_executed
+            if task.status is TaskStatus.SKIPPED and has_changed and self.latest.get(name) == seq:
+                self._settle(name, is_settled=task.is_executed)
+            return
         if is_open:
             self.unexecuted.pop(seq, None)
         self._count(task, is_open=is_open)
         if task.join_on:
             self._watch(task, is_open=is_open)
-        if self.latest.get(task.reference_name) == seq:
-            self._settle(task.reference_name, is_settled=not is_open)
+        if self.latest.get(name) == seq:
+            self._settle(name, is_settled=not is_open)
 
     def _insert(self, task: Task, *, is_open: bool) -> None:
         """Bring the indexes up to date for a task that is new here; it is in ``tasks``."""
@@ -226,15 +231,16 @@ class Execution:
             self._count(task, is_open=True)
             if task.join_on:
                 self._watch(task, is_open=True)
-        elif not (task.is_executed or task.is_retried):
+        elif _has_more(task):
             self.unexecuted[seq] = True
-        if was_settled is is_open:
-            self._settle(name, is_settled=not is_open)
+        is_settled = self._is_settled(name)
+        if was_settled is not is_settled:
+            self._settle(name, is_settled=is_settled)
 
     def retire(self, seq: int) -> None:
         """Forget a task. Its reference name falls back to the attempt before, if there is one.
 
-        O(1), but O(tasks) where it is the newest of its node, which a dropped pass seldom has.
+        O(1), but O(tasks) where it is the newest of a node in a loop.
         """
         task: Task | None = self.tasks.get(seq)
         if task is None:
@@ -255,8 +261,11 @@ class Execution:
         if self.latest.get(name) == seq:
             self._fall_back(self.latest, name, self.by_id.get(task.retried_task_id))
         if self.latest_of_node.get(node) == seq:
-            others = [other.seq for other in self._all() if other.node_name == node]
-            self._fall_back(self.latest_of_node, node, max(others, default=None))
+            newest: int | None = self.latest.get(name)
+            if task.node:
+                others = [other.seq for other in self._all() if other.node_name == node]
+                newest = max(others, default=None)
+            self._fall_back(self.latest_of_node, node, newest)
         is_settled = self._is_settled(name)
         if was_settled is not is_settled:
             self._settle(name, is_settled=is_settled)
@@ -286,7 +295,7 @@ class Execution:
 
     def _is_settled(self, reference_name: str) -> bool:
         seq = self.latest.get(reference_name)
-        return seq is not None and self.tasks[seq].status.is_terminal
+        return seq is not None and _has_ended(self.tasks[seq])
 
     def _count(self, task: Task, *, is_open: bool) -> None:
         step = 1 if is_open else -1
@@ -321,3 +330,14 @@ class Execution:
             self.unsettled[join.seq] = sum(not self._is_settled(name) for name in names)
         else:
             self.unsettled.pop(join.seq)
+
+
+def _has_ended(task: Task) -> bool:
+    """Say whether a task holds up nobody: it has ended, and if it was skipped, in its turn."""
+    return task.status.is_terminal and (task.is_executed or task.status is not TaskStatus.SKIPPED)
+
+
+def _has_more(task: Task) -> bool:
+    """Say whether what follows an ended task is yet to be computed; a skipped one has its turn."""
+    is_done = task.is_executed or task.is_retried
+    return not is_done and task.status is not TaskStatus.SKIPPED

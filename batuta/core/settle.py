@@ -51,8 +51,12 @@ def schedule(draft: Draft, reference_name: str, suffix: str, origin: Origin | No
     Args:
         origin: Of the task that it follows.
     """
-    if draft.execution.latest_task(reference_name + suffix) is not None:
-        return  # the task before it was tried again by a retry of the run; OSS drops it too
+    known = draft.execution.latest_task(reference_name + suffix)
+    if known is not None:
+        # Mostly the task before it was tried again by a retry of the run; OSS drops it too.
+        if known.status is TaskStatus.SKIPPED and not known.is_executed:
+            draft.agenda.append(known.seq)
+        return
     graph = draft.execution.graph
     if origin is not None:
         origin = graph.home_of(origin, reference_name)
@@ -96,7 +100,9 @@ def _follow(draft: Draft, task: Task) -> None:
     for join in draft.execution.waiting.get(task.reference_name, ()):
         draft.checks[join] = None
     if node.loops:
-        draft.checks[draft.execution.latest[draft.execution.graph.loops_of(task)[-1]]] = None
+        # All of them: one may have ended before its tasks (a timeout that was let through).
+        for loop in reversed(draft.execution.graph.loops_of(task)):
+            draft.checks[draft.execution.latest[loop]] = None
     if node.type == "TERMINATE" and status is TaskStatus.COMPLETED:
         ending = end_of_run(draft, task)
         output = task_output(draft, task)
@@ -106,25 +112,33 @@ def _follow(draft: Draft, task: Task) -> None:
 
 
 def _schedule_followers(draft: Draft, task: Task, node: Node) -> None:
-    suffix, origin = task.suffix, task.origin
-    if node.type == "FORK_JOIN":
-        for branch in node.task.fork_tasks:
-            if branch:
-                schedule(draft, branch[0].task_reference_name, suffix, origin)
+    for name in followers(draft, task, node):
+        schedule(draft, name, task.suffix, task.origin)
+
+
+def followers(draft: Draft, task: Task, node: Node) -> list[str]:
+    """Return the definition's names of what runs next after an ended task.
+
+    A skipped task is stepped over with all that is inside it.
+    """
+    found: list[str] = []
+    if task.status is TaskStatus.SKIPPED:
+        pass
+    elif node.type == "FORK_JOIN":
+        found = [branch[0].task_reference_name for branch in node.task.fork_tasks if branch]
     elif node.type in {"SWITCH", "DECISION"}:
         case = chosen_case(draft, task, node)
         if case:
-            schedule(draft, case[0].task_reference_name, suffix, origin)
-            return
+            return [case[0].task_reference_name]
     after: Node | None = node
     # The end of a SWITCH's case goes on behind the SWITCH; of a branch or a loop body it does
     # not: a JOIN and a DO_WHILE are checked when the agenda is empty.
     while after is not None:
         if after.then is not None:
-            schedule(draft, after.then, suffix, origin)
-            return
+            return [*found, after.then]
         owner = after.owner
         after = owner if owner is not None and owner.type in {"SWITCH", "DECISION"} else None
+    return found
 
 
 def _check_containers(draft: Draft) -> bool:

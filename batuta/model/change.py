@@ -22,6 +22,8 @@ class PutWorkflow(msgspec.Struct, frozen=True, kw_only=True):
     input: Payload | None = None
     output: Payload | None = None
     variables: Payload | None = None
+    graph: Any = None
+    """The index (core) of another definition than before, for memory; stores keep its hash."""
 
 
 class PutTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,6 +190,12 @@ class NeedTaskDefs(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
 
 
+class NeedGraph(msgspec.Struct, frozen=True):
+    """The index (``core.graph``) of a snapshot, by content hash: the run changes to it."""
+
+    definition: str
+
+
 class NeedDomain(msgspec.Struct, frozen=True):
     """Whether a worker has polled this queue lately."""
 
@@ -217,7 +225,7 @@ class Failure(msgspec.Struct, frozen=True):
     is_late: bool = False
 
 
-Need = NeedDefinition | NeedPayload | NeedScript | NeedJq | NeedTaskDefs | NeedDomain
+Need = NeedDefinition | NeedGraph | NeedPayload | NeedScript | NeedJq | NeedTaskDefs | NeedDomain
 
 # Answers by need. Payloads are answered by loading them into the execution.
 Answers = dict[Need, Any]

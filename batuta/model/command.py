@@ -123,6 +123,58 @@ class RetryWorkflow(msgspec.Struct, frozen=True, kw_only=True, tag="retry", omit
     task_id: str | None = None  # set by a parent: its attempt that started this child
 
 
+class RestartWorkflow(
+    msgspec.Struct, frozen=True, kw_only=True, tag="restart", omit_defaults=True
+):
+    """Run an ended run again from its beginning. Source: POST /api/workflow/{id}/restart."""
+
+    workflow_id: str
+    use_latest: bool = False  # the wire's useLatestDefinitions: of its name, as registered now
+
+
+class RerunWorkflow(msgspec.Struct, frozen=True, kw_only=True, tag="rerun", omit_defaults=True):
+    """Run an ended run again, all of it or from one of its tasks.
+
+    ``up_to``: the ancestor that the caller named when the task is a sub-workflow's; what it has
+    behind the sub-workflow runs again too. Source: POST /api/workflow/{id}/rerun.
+    """
+
+    workflow_id: str
+    task_id: str | None = None
+    task_input: Payload | None = None
+    input: Payload | None = None
+    correlation_id: str | None = None
+    up_to: str | None = None
+
+
+class SkipTask(msgspec.Struct, frozen=True, kw_only=True, tag="skip", omit_defaults=True):
+    """Step over a task that has not been reached. Source: PUT /api/workflow/{id}/skiptask/{ref}."""
+
+    workflow_id: str
+    reference_name: str  # in a loop with the number of its pass: "a__2"
+    input: Payload | None = None
+    output: Payload | None = None
+
+
+class DeleteWorkflow(msgspec.Struct, frozen=True, kw_only=True, tag="remove", omit_defaults=True):
+    """Delete a run with everything it has. Source: DELETE /api/workflow/{id}/remove."""
+
+    workflow_id: str
+    must_have_ended: bool = True  # the wire's archiveWorkflow
+
+
+class ResetCallbacks(msgspec.Struct, frozen=True, tag="reset_callbacks"):
+    """Offer tasks that wait out a delay to workers now. Source: POST .../resetcallbacks."""
+
+    workflow_id: str
+
+
+class DecideWorkflow(msgspec.Struct, frozen=True, tag="decide"):
+    """Settle what may have been left over. Source: PUT /api/workflow/decide/{id}."""
+
+    workflow_id: str
+
+
 class LogTask(msgspec.Struct, frozen=True, kw_only=True, tag="log", omit_defaults=True):
     """Append a line to a task's log. Source: POST /api/tasks/{taskId}/log."""
 
@@ -143,11 +195,17 @@ class ChildEnded(msgspec.Struct, frozen=True, kw_only=True, tag="child_ended", o
 
 
 class ReviveParent(msgspec.Struct, frozen=True, kw_only=True, tag="revive", omit_defaults=True):
-    """A child that had ended runs again: its parent's task is open once more."""
+    """A child that had ended runs again: its parent's task is open once more.
+
+    ``had_completed``: the child was COMPLETED before, so that what came of it is open again too.
+    ``up_to``: see RerunWorkflow.
+    """
 
     workflow_id: str
     task_id: str
     child_id: str
+    had_completed: bool = False
+    up_to: str | None = None
 
 
 Command = (
@@ -160,9 +218,29 @@ Command = (
     | ResumeWorkflow
     | TerminateWorkflow
     | RetryWorkflow
+    | RestartWorkflow
+    | RerunWorkflow
+    | SkipTask
+    | DeleteWorkflow
+    | ResetCallbacks
+    | DecideWorkflow
     | LogTask
     | ChildEnded
     | ReviveParent
+)
+
+# What an operator may ask of a run, by its id alone.
+Control = (
+    PauseWorkflow
+    | ResumeWorkflow
+    | TerminateWorkflow
+    | RetryWorkflow
+    | RestartWorkflow
+    | RerunWorkflow
+    | SkipTask
+    | DeleteWorkflow
+    | ResetCallbacks
+    | DecideWorkflow
 )
 
 

@@ -12,6 +12,7 @@ from batuta.model.change import (
     Failure,
     NeedDefinition,
     NeedDomain,
+    NeedGraph,
     NeedPayload,
     Needs,
     NeedScript,
@@ -46,6 +47,12 @@ class Fetcher:
         for need in needs.wanted:
             if isinstance(need, NeedDomain):
                 answers[need] = self.is_active(need.queue)
+            elif isinstance(need, NeedGraph):
+                graph = self.definitions.graph_in_memory(need.definition)
+                if graph is None:
+                    is_all = False
+                else:
+                    answers[need] = graph
             elif isinstance(need, NeedDefinition):
                 pinned = self.definitions.pinned(need.name, need.version)
                 if pinned is None or need.inline:
@@ -76,6 +83,8 @@ class Fetcher:
         for need in needs.wanted:
             if isinstance(need, NeedDefinition):
                 answers[need] = await self.definitions.resolve(need)
+            elif isinstance(need, NeedGraph):
+                answers[need] = await self.definitions.graph(need.definition)
             elif isinstance(need, NeedTaskDefs):
                 answers[need] = await self.definitions.task_defs_of(need.names)
             elif isinstance(need, NeedDomain):

@@ -28,6 +28,7 @@ from batuta.model.change import (
     Failure,
     NeedDefinition,
     NeedDomain,
+    NeedGraph,
     NeedJq,
     Needs,
     NeedScript,
@@ -35,6 +36,7 @@ from batuta.model.change import (
     PinnedDefinition,
     PutLease,
     Release,
+    RemoveWorkflow,
     Send,
     SetTimer,
 )
@@ -110,7 +112,10 @@ class World:
         for _ in range(SENDS_MAX):
             if not self.sends or self.are_sends_held:
                 return
-            self.decide(self.sends.pop(0))
+            command = self.sends.pop(0)
+            # To a run that was removed meanwhile nothing is told; a store forgets the row.
+            if isinstance(command, StartWorkflow) or command.workflow_id in self.runs:
+                self.decide(command)
         raise AssertionError("the runs send each other commands for ever")
 
     def decide(self, command: Command) -> Sequence[Change]:
@@ -213,6 +218,9 @@ class World:
                 if graph is None:
                     return Failure(f"no definition {name!r} of version {version or 'latest'}")
                 return PinnedDefinition(graph.digest, graph.definition.version)
+            case NeedGraph(definition=digest):
+                name, _, number = digest.rpartition("@")
+                return self.graph(name, int(number))
             case NeedDomain(queue=queue):
                 return queue in self.domains
             case NeedTaskDefs(names=names):
@@ -249,6 +257,9 @@ class World:
                     run.timers.pop((change.task_id, change.kind), None)
                 case Send(command=command):
                     self.sends.append(command)
+                case RemoveWorkflow():
+                    del self.runs[run.execution.workflow.workflow_id]
+                    return
                 case PutLease():
                     raise AssertionError("only the committer makes leases")
                 case _:

@@ -14,6 +14,8 @@ followed by ``----`` and by what it changed: one line for each run and task that
     advance SECONDSs                       move the clock, firing what is due
     fire TASK KIND   expire TASK           a timer or lease expiry that comes twice
     pause|resume|retry|terminate RUN [children] ['reason']
+    restart RUN [latest]   rerun RUN [TASK] [JSON] [input=JSON] [correlation=ID]
+    skip [RUN:]REFERENCE [JSON] [input=JSON]   remove RUN [anyway]   callbacks RUN   decide RUN
     hold   deliver                         keep Sends back, and let them go
     input|output TASK|RUN   journal RUN    show a payload; show the versions
 
@@ -30,11 +32,7 @@ from batuta.core.identity import uuid7
 from batuta.model.command import (
     ExpireLease,
     FireTimer,
-    PauseWorkflow,
-    ResumeWorkflow,
-    RetryWorkflow,
     StartWorkflow,
-    TerminateWorkflow,
     TimerKind,
     UpdateReference,
     UpdateTask,
@@ -42,6 +40,8 @@ from batuta.model.command import (
 from batuta.model.error import BatutaError
 from batuta.model.execution import Task, TaskStatus
 from batuta.model.payload import EMPTY, Payload
+from tests.scenario import operations
+from tests.scenario.arguments import arguments
 from tests.scenario.driver import START_MS, Run, World
 
 if TYPE_CHECKING:
@@ -54,9 +54,6 @@ _STATUSES = {
     "cancel": TaskStatus.CANCELED,
     "progress": TaskStatus.IN_PROGRESS,
 }
-
-# ``{...}``, ``'text'``, ``word``, ``key={...}``, ``key='text'`` or ``key=word``
-_ARGUMENT = re.compile(r"(?:(?P<key>[a-z]+)=)?(?P<word>(?P<start>\{)|'[^']*'|[^\s{']\S*)")
 
 
 class Block(msgspec.Struct):
@@ -148,21 +145,20 @@ class Player:
         plain: dict[str, Callable[[str], object]] = {
             "start": self._start,
             "poll": self.world.poll,
-            "heartbeat": lambda name: self.world.heartbeat(*self._task(name)),
+            "heartbeat": lambda name: self.world.heartbeat(*self.task(name)),
             "reference": self._reference,
             "advance": lambda time: self.world.advance(self.world.now_ms + _ms(time)),
             "fire": self._fire,
             "expire": self._expire,
             "deliver": self._deliver,
-            "pause": lambda name: self.world.submit(PauseWorkflow(self._id(name))),
-            "resume": lambda name: self.world.submit(ResumeWorkflow(self._id(name))),
-            "retry": self._retry,
-            "terminate": self._terminate,
         }
-        plain[word](rest)
+        if word in plain:
+            plain[word](rest)
+        else:
+            self.world.submit(operations.READ[word](self, rest))
 
     def _start(self, rest: str) -> None:
-        name, document, options = _arguments(rest)
+        name, document, options = arguments(rest)
         graph = self.world.graph(name, 0)
         assert graph is not None, f"definition {name!r} is registered"
         self._starts += 1
@@ -181,8 +177,8 @@ class Player:
         )
 
     def _update(self, word: str, rest: str) -> None:
-        name, document, options = _arguments(rest)
-        run, task = self._task(name)
+        name, document, options = arguments(rest)
+        run, task = self.task(name)
         self.world.submit(
             UpdateTask(
                 workflow_id=run.execution.workflow.workflow_id,
@@ -196,11 +192,11 @@ class Player:
         )
 
     def _reference(self, rest: str) -> None:
-        name, document, options = _arguments(rest)
+        name, document, options = arguments(rest)
         label, _, reference = name.rpartition(":")
         self.world.submit(
             UpdateReference(
-                workflow_id=self._id(label or "main"),
+                workflow_id=self.id(label or "main"),
                 reference_name=reference,
                 status=TaskStatus(options["reason"]),
                 output=document,
@@ -210,9 +206,9 @@ class Player:
     def _fire(self, rest: str) -> None:
         name, kind = rest.split()
         if name.endswith(":"):
-            workflow_id, task_id = self._id(name[:-1]), ""
+            workflow_id, task_id = self.id(name[:-1]), ""
         else:
-            run, task = self._task(name)
+            run, task = self.task(name)
             workflow_id, task_id = run.execution.workflow.workflow_id, task.task_id
         self.world.submit(
             FireTimer(
@@ -224,7 +220,7 @@ class Player:
         )
 
     def _expire(self, rest: str) -> None:
-        run, task = self._task(rest)
+        run, task = self.task(rest)
         lease = run.execution.leases.get(task.task_id)
         self.world.submit(
             ExpireLease(
@@ -238,29 +234,20 @@ class Player:
         self.world.are_sends_held = False
         self.world.deliver()
 
-    def _retry(self, rest: str) -> None:
-        name, *more = rest.split()
-        self.world.submit(
-            RetryWorkflow(workflow_id=self._id(name), resume_children=more == ["children"])
-        )
-
-    def _terminate(self, rest: str) -> None:
-        name, _, options = _arguments(rest)
-        self.world.submit(
-            TerminateWorkflow(workflow_id=self._id(name), reason=options.get("reason"))
-        )
-
     # -- names -----------------------------------------------------------------------------
 
-    def _run(self, label: str) -> Run:
+    def run(self, label: str) -> Run:
+        """Return the run of a label."""
         return next(run for run in self.world.runs.values() if run.label == label)
 
-    def _id(self, label: str) -> str:
-        return self._run(label).execution.workflow.workflow_id
+    def id(self, label: str) -> str:
+        """Return the id of the run of a label."""
+        return self.run(label).execution.workflow.workflow_id
 
-    def _task(self, name: str) -> tuple[Run, Task]:
+    def task(self, name: str) -> tuple[Run, Task]:
+        """Return the task of ``[RUN:]REFERENCE[#RETRY_COUNT]``, and its run."""
         label, _, reference = name.rpartition(":")
-        run = self._run(label or "main")
+        run = self.run(label or "main")
         reference, _, count = reference.partition("#")
         found = [t for t in run.execution.in_order() if t.reference_name == reference]
         wanted = [t for t in found if not count or t.retry_count == int(count)]
@@ -279,14 +266,14 @@ class Player:
 
     def _show(self, word: str, name: str) -> list[str]:
         if word == "journal":
-            run = self._run(name)
+            run = self.run(name)
             return [self._named(document.decode()) for _, _, document in run.entries]
         labels = {run.label for run in self.world.runs.values()}
         if name in labels:
-            execution = self._run(name).execution
+            execution = self.run(name).execution
             payload = execution.input if word == "input" else execution.output
         else:
-            run, task = self._task(name)
+            run, task = self.task(name)
             payloads = run.execution.inputs if word == "input" else run.execution.outputs
             payload = payloads.get(task.seq)
         return [self._named(_text(payload or EMPTY))]
@@ -362,27 +349,3 @@ def _ms(text: str) -> int:
 def _text(payload: Payload) -> str:
     assert payload.raw is not None, "the driver loads everything"
     return payload.raw.decode()
-
-
-def _arguments(rest: str) -> tuple[str, Payload | None, dict[str, str]]:
-    """Return the name, the JSON document and the options of a command."""
-    name, _, rest = rest.partition(" ")
-    document: Payload | None = None
-    options = {}
-    while rest := rest.strip():
-        found = _ARGUMENT.match(rest)
-        assert found, f"{rest!r} is an argument"
-        key = found["key"] or ""
-        if found["start"] == "{":
-            _, end = json.JSONDecoder().raw_decode(rest[len(key) :].lstrip("="))
-            end += found.start("start")
-            value = rest[found.start("start") : end]
-        else:
-            end = found.end()
-            value = found["word"].strip("'")
-        if found["start"] == "{" and not key:
-            document = Payload(value.encode())
-        else:
-            options[key or "reason"] = value
-        rest = rest[end:]
-    return name, document, options

@@ -1,34 +1,27 @@
 """Operations on a whole run: start, pause, resume, terminate, retry. Source: semantics.md f."""
 
-from msgspec.structs import replace
-
+from batuta.core.commands.reopen import (
+    failed_attempts,
+    limit_time,
+    open_again,
+    open_in_place,
+    reopen,
+    revive_parent,
+)
+from batuta.core.commands.rerun import is_in_current_pass, open_around, rerun_behind
 from batuta.core.draft import Draft
 from batuta.core.ending import finish, tell_parent
 from batuta.core.execution import CONTAINER_TYPES
-from batuta.core.limits.policy import SECOND_MS
 from batuta.core.settle import gather, start
-from batuta.core.tasks import begin
-from batuta.core.tasks.attempt import set_limits
 from batuta.model.command import (
     RetryWorkflow,
     ReviveParent,
     StartWorkflow,
     TerminateWorkflow,
-    TimerKind,
 )
-from batuta.model.definition import WorkflowTimeoutPolicy
 from batuta.model.error import ConflictError, NotFoundError
-from batuta.model.execution import Task, TaskStatus, WorkflowStatus
+from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.model.payload import Payload
-
-_UNSUCCESSFUL = frozenset(
-    {
-        TaskStatus.FAILED,
-        TaskStatus.FAILED_WITH_TERMINAL_ERROR,
-        TaskStatus.TIMED_OUT,
-        TaskStatus.CANCELED,
-    }
-)
 
 
 def start_workflow(draft: Draft, command: StartWorkflow) -> None:
@@ -41,7 +34,7 @@ def start_workflow(draft: Draft, command: StartWorkflow) -> None:
         variables=Payload.of(definition.variables) if definition.variables else None,
         created_at_ms=draft.now_ms,
     )
-    _limit_time(draft)
+    limit_time(draft)
     start(draft)
 
 
@@ -64,7 +57,7 @@ def resume(draft: Draft) -> None:
             f"workflow {workflow.workflow_id!r} is {workflow.status}; only a paused one resumes"
         )
     draft.put_workflow(status=WorkflowStatus.RUNNING, last_retried_at_ms=draft.now_ms)
-    _limit_time(draft)
+    limit_time(draft)
     gather(draft)
 
 
@@ -107,51 +100,60 @@ def retry(draft: Draft, command: RetryWorkflow) -> None:
         )
     if draft.execution.seq_last == 0:
         raise ConflictError(f"workflow {workflow.workflow_id!r} has no tasks to retry; restart it")
-    failed = _failed_attempts(draft)
+    failed = failed_attempts(draft)
     if not failed and workflow.status is not WorkflowStatus.TIMED_OUT:
         raise ConflictError(
             f"workflow {workflow.workflow_id!r} has no failed task to retry; it is "
             f"{workflow.status}"
         )
-    _reopen(draft)
+    if command.task_id is None:
+        revive_parent(draft)
+    reopen(draft)
     for task in failed:
-        if task.task_type in CONTAINER_TYPES:
-            _open_in_place(draft, task)
-        elif command.resume_children and task.child_id:
-            _open_in_place(draft, task)
+        if task.child_id and command.resume_children:
+            open_in_place(draft, task)
             draft.send(
                 RetryWorkflow(workflow_id=task.child_id, resume_children=True, task_id=task.task_id)
             )
         else:
-            _attempt_again(draft, task)
-    if command.task_id is None:
-        _revive_parent(draft)
+            open_again(draft, task)
     gather(draft)
 
 
 def revive(draft: Draft, command: ReviveParent) -> None:
     """A child runs again: open its task here, and this run with it.
 
-    Superseded and optional tasks stay as they are. Cancelled siblings get new attempts with
-    new ids (DESIGN.md 3.3: a leased id never comes back). Source: semantics.md f, revival.
+    Superseded and optional tasks stay as they are, and so does one whose loop has gone on.
+    Cancelled siblings get new attempts with new ids (DESIGN.md 3.3: a leased id never comes
+    back). What came behind a child that had completed stays done, unless this run was told to
+    run again from a task of the child (``up_to``). Source: semantics.md f, revival.
     """
     task = draft.execution.task(command.task_id)
     if task is None or task.child_id != command.child_id or task.is_retried:
         return
-    if not task.status.is_terminal or task.status.is_successful:
+    if not task.status.is_terminal:
         return
-    if draft.execution.graph.node_of(task).policy.is_optional:
+    has_ended = draft.workflow.status.is_terminal
+    if command.up_to is not None and has_ended:
+        is_named = command.up_to == draft.workflow.workflow_id
+        revive_parent(draft, up_to=None if is_named else command.up_to)
+        rerun_behind(draft, task)
         return
-    siblings = [other for other in _failed_attempts(draft) if other.seq != task.seq]
-    _open_in_place(draft, task)
-    if draft.workflow.status.is_terminal:
-        _reopen(draft)
+    if task.status.is_successful and not command.had_completed:
+        return
+    is_optional = draft.execution.graph.node_of(task).policy.is_optional
+    if is_optional or not is_in_current_pass(draft, task):
+        return
+    siblings = [other for other in failed_attempts(draft) if other.seq != task.seq]
+    open_in_place(draft, task)
+    if has_ended:
+        revive_parent(draft)
+        reopen(draft)
         for other in siblings:
-            if other.task_type in CONTAINER_TYPES:
-                _open_in_place(draft, other)
-            elif other.status is TaskStatus.CANCELED or other.child_id:
-                _attempt_again(draft, other)
-        _revive_parent(draft)
+            is_cut_short = other.status is TaskStatus.CANCELED or other.child_id
+            if is_cut_short or other.task_type in CONTAINER_TYPES:
+                open_again(draft, other)
+    open_around(draft, task)
     gather(draft)
 
 
@@ -162,75 +164,12 @@ def _with_template(given: Payload, template: dict[str, object]) -> Payload:
     return Payload.of({**template, **given.value})
 
 
-def _limit_time(draft: Draft) -> None:
-    definition = draft.execution.graph.definition
-    if definition.timeout_seconds <= 0:
-        return
-    if definition.timeout_policy is WorkflowTimeoutPolicy.TIME_OUT_WF:
-        due_at_ms = draft.now_ms + definition.timeout_seconds * SECOND_MS
-        draft.set_timer(TimerKind.WORKFLOW_TIMEOUT, due_at_ms)
-
-
-def _failed_attempts(draft: Draft) -> list[Task]:
-    execution = draft.execution
-    return [
-        task
-        for task in execution.in_order()
-        if task.status in _UNSUCCESSFUL
-        and not task.is_retried
-        and execution.latest.get(task.reference_name) == task.seq
-    ]
-
-
-def _reopen(draft: Draft) -> None:
-    """Make the run RUNNING again, in a new epoch; endTime and failed names stay."""
-    draft.put_workflow(
-        status=WorkflowStatus.RUNNING,
-        reason=None,
-        last_retried_at_ms=draft.now_ms,
-        epoch=draft.workflow.epoch + 1,
-    )
-    _limit_time(draft)
-
-
-def _open_in_place(draft: Draft, task: Task) -> None:
-    """Have a JOIN, a loop or a sub-workflow go on where it stopped; its time starts anew."""
-    task = draft.put(
-        task,
-        status=TaskStatus.IN_PROGRESS,
-        first_scheduled_at_ms=draft.now_ms,
-        ended_at_ms=0,
-        reason=None,
-        is_executed=False,
-    )
-    set_limits(draft, task, draft.execution.graph.node_of(task).policy)
-
-
-def _attempt_again(draft: Draft, task: Task) -> None:
-    """Make the next attempt, with no delay; totalTimeoutSeconds starts anew for it."""
-    node = draft.execution.graph.node_of(task)
-    before = replace(draft.put(task, is_retried=True), first_scheduled_at_ms=draft.now_ms)
-    begin(draft, node, task.suffix, retry_of=before)
-
-
 def _is_retriable(draft: Draft, command: RetryWorkflow) -> bool:
     """Say whether a parent's retry can be done; tell the end again where it cannot."""
     workflow = draft.workflow
     if not workflow.status.is_terminal or workflow.parent_task_id != command.task_id:
         return False
-    if _failed_attempts(draft) or workflow.status is WorkflowStatus.TIMED_OUT:
+    if failed_attempts(draft) or workflow.status is WorkflowStatus.TIMED_OUT:
         return True
     tell_parent(draft)
     return False
-
-
-def _revive_parent(draft: Draft) -> None:
-    workflow = draft.workflow
-    if workflow.parent_id and workflow.parent_task_id:
-        draft.send(
-            ReviveParent(
-                workflow_id=workflow.parent_id,
-                task_id=workflow.parent_task_id,
-                child_id=workflow.workflow_id,
-            )
-        )

@@ -72,8 +72,12 @@ def begin(
         delay_ms: How long to wait before a worker may have it; jitter comes on top.
         origin: Where a node is defined that the run's definition does not have.
     """
-    attempt = Attempt(node, suffix, retry_of, delay_ms, origin)
-    further = _BEGIN.get(node.type, simple.begin)(draft, attempt)
+    begin_attempt(draft, Attempt(node, suffix, retry_of, delay_ms, origin))
+
+
+def begin_attempt(draft: Draft, attempt: Attempt) -> None:
+    """Make an attempt, and those that are made with it: a dynamic fork's branches."""
+    further = _BEGIN.get(attempt.node.type, simple.begin)(draft, attempt)
     if further is None:
         return
     waiting = deque(further)

@@ -22,7 +22,7 @@ from batuta.core.scope import RunScope, task_input, task_output
 from batuta.core.tasks.attempt import Attempt, create, resolve_input, set_limits
 from batuta.model.change import RetireTask
 from batuta.model.execution import Task, TaskStatus
-from batuta.model.payload import Payload
+from batuta.model.payload import EMPTY, Payload
 
 _OUTPUT_READS_MAX = 1_024  # loop conditions whose reading of the loop's output is remembered
 
@@ -63,12 +63,31 @@ def check_loop(draft: Draft, task: Task) -> tuple[str, str] | None:
     if not has_next or not node.task.loop_over:
         draft.end(task, TaskStatus.COMPLETED, output=loop_output(draft, task))
         return None
-    task = draft.put(task, iteration=task.iteration + 1)
+    _publish(draft, draft.put(task, iteration=task.iteration + 1))
+    task = draft.execution.tasks[task.seq]
+    return node.task.loop_over[0].task_reference_name, f"{task.suffix}__{task.iteration}"
+
+
+def go_back(draft: Draft, task: Task, number: int) -> None:
+    """Have an open loop go on in an earlier pass; before it, when nothing of that is left."""
+    suffix = f"{task.suffix}__{number}"
+    execution = draft.execution
+    is_begun = any(
+        execution.latest_task(node.reference_name + suffix) is not None
+        for node in members_of_pass(execution, task, suffix)
+    )
+    iteration = number if is_begun else number - 1
+    _publish(draft, draft.put(task, iteration=iteration, output=EMPTY))
+    draft.checks[task.seq] = None
+
+
+def _publish(draft: Draft, task: Task) -> None:
+    """Give a loop under way the output that its own tasks read of it."""
+    node = draft.execution.graph.node_of(task)
     if node.published is Published.PASSES:
         draft.put(task, output=loop_output(draft, task))
     elif node.published is Published.STATE:
         draft.put(task, output=Payload.of(_state(draft, task)))
-    return node.task.loop_over[0].task_reference_name, f"{task.suffix}__{task.iteration}"
 
 
 def loop_output(draft: Draft, task: Task) -> Payload:

@@ -1,0 +1,299 @@
+"""Rerun: an ended run again, all of it or from one task. Source: semantics.md f.
+
+Theory of operation. Rerunning from a task retires it and every task made after it (a larger
+seq). A new task takes its place: OSS resets the same record, but an id that a worker may hold
+never comes back (DESIGN.md 3.3). Then the tasks that stay are brought to where they were before:
+what the run's end cut short is tried again, loops and JOINs that have lost something go on in
+place, and those whose followers were retired are followed once more. Settling does the rest.
+"""
+
+import msgspec
+from msgspec.structs import replace
+
+from batuta.core.commands.reopen import (
+    check_ended,
+    failed_attempts,
+    open_again,
+    open_in_place,
+    reopen,
+    revive_parent,
+)
+from batuta.core.commands.restart import retire_all
+from batuta.core.draft import Draft
+from batuta.core.graph import Node, inner_lists
+from batuta.core.scope import task_input
+from batuta.core.settle import followers, gather, start
+from batuta.core.tasks import begin_attempt
+from batuta.core.tasks.attempt import Attempt
+from batuta.core.tasks.loop import go_back
+from batuta.model.change import RetireTask
+from batuta.model.command import RerunWorkflow
+from batuta.model.definition import WorkflowTask
+from batuta.model.error import Fault, InvalidError
+from batuta.model.execution import Task, TaskStatus
+from batuta.model.payload import EMPTY, Payload
+
+_NO_FAILURE = {
+    "ended_at_ms": 0,
+    "failed_task_id": None,
+    "failed_references": (),
+    "failed_names": (),
+    "failure_workflow_id": None,
+}
+
+
+class _Retired(msgspec.Struct, frozen=True):
+    """A task that was retired, and the input that the one in its place is given."""
+
+    task: Task
+    given: Payload | None
+
+
+def rerun(draft: Draft, command: RerunWorkflow) -> None:
+    """Run an ended run again; variables are kept, and the parent is revived.
+
+    Raises:
+        ConflictError: The run has not ended.
+        InvalidError: It has no such task (any more).
+    """
+    check_ended(draft, "rerun")
+    task = None
+    if command.task_id is not None:
+        task = draft.execution.task(command.task_id)
+        if task is None:
+            message = f"Task {command.task_id} not found"
+            raise InvalidError(
+                f"reRunFromTaskId: {message} in workflow {command.workflow_id!r}; tasks that a "
+                "rerun replaced have new ids",
+                [Fault("reRunFromTaskId", message, command.task_id)],
+            )
+    revive_parent(draft, up_to=command.up_to)
+    reopen(draft, **_NO_FAILURE)
+    if command.correlation_id is not None:
+        draft.put_workflow(correlation_id=command.correlation_id)
+    if command.input is not None:
+        draft.put_workflow(input=command.input)
+    if task is None:
+        retire_all(draft)
+        start(draft)
+    else:
+        _rerun_from(draft, task, command.task_input)
+
+
+def rerun_behind(draft: Draft, task: Task) -> None:
+    """Run again what an ended run has behind a sub-workflow, one task of which runs again."""
+    reopen(draft, **_NO_FAILURE)
+    retired = _retire_after(draft, task)
+    failed = [other for other in _cut_short(draft) if other.seq != task.seq]
+    open_in_place(draft, task)
+    _restore(draft, [_Retired(task, None), *retired], failed)
+
+
+def is_in_current_pass(draft: Draft, task: Task) -> bool:
+    """Say whether no loop around a task has gone on since."""
+    execution = draft.execution
+    loops = execution.graph.loops_of(task)
+    numbers = [int(number) for number in task.suffix.split("__")[1:]]
+    return all(
+        (holder := execution.latest_task(loop)) is not None and holder.iteration == number
+        for loop, number in zip(loops, numbers, strict=True)
+    )
+
+
+def open_around(draft: Draft, task: Task) -> None:
+    """Open the loops around a task that runs again, and the JOINs that wait for it."""
+    for name in draft.execution.graph.loops_of(task):
+        loop = draft.execution.latest_task(name)
+        if loop is not None and loop.status.is_terminal:
+            open_in_place(draft, loop)
+    _open_joins(draft)
+
+
+def _rerun_from(draft: Draft, task: Task, given: Payload | None) -> None:
+    given = given or _input_before(draft, task)
+    retired = _retire_after(draft, task)
+    draft.note(RetireTask(task.seq))
+    failed = _cut_short(draft)
+    _begin_in_place_of(draft, task, given)
+    _restore(draft, [_Retired(task, given), *retired], failed)
+
+
+def _restore(draft: Draft, again: "list[_Retired]", failed: list[Task]) -> None:
+    """Bring what stays to where it was before the tasks that run again, the first included."""
+    for other in failed:
+        open_again(draft, other)
+    _make_branches(draft, again[1:])
+    _go_back_in_loops(draft, [gone.task for gone in again])
+    _open_joins(draft)
+    _follow_again(draft)
+    gather(draft)
+
+
+def _retire_after(draft: Draft, task: Task) -> list[_Retired]:
+    """Retire the tasks made after a task, oldest first; return them.
+
+    What an operator skipped stays skipped, and beside a SUB_WORKFLOW the branches parallel to
+    it stay. Source: semantics.md f.
+    """
+    kept = _parallel(draft, task) if task.task_type == "SUB_WORKFLOW" else {}
+    numbers = task.suffix.split("__")[1:]
+    retired = []
+    for other in draft.execution.in_order():
+        if other.seq <= task.seq or other.status is TaskStatus.SKIPPED:
+            continue
+        depth = kept.get(other.node_name)
+        if depth is not None and other.suffix.split("__")[1:][:depth] == numbers[:depth]:
+            continue
+        given = _input_before(draft, other) if other.origin is not None else None
+        retired.append(_Retired(other, given))
+        draft.note(RetireTask(other.seq))
+    return retired
+
+
+def _parallel(draft: Draft, task: Task) -> dict[str, int]:
+    """Return the nodes in other branches of the forks around a task: by name, loops around both."""
+    found: dict[str, int] = {}
+    inner = draft.execution.graph.node_of(task)
+    fork: Node | None = inner.owner
+    while fork is not None:
+        for branch in fork.task.fork_tasks:
+            names = _names(branch)
+            if inner.reference_name not in names:
+                found.update(dict.fromkeys(names, len(fork.loops)))
+        inner, fork = fork, fork.owner
+    return found
+
+
+def _names(tasks: list[WorkflowTask]) -> set[str]:
+    names = set()
+    for task in tasks:
+        names.add(task.task_reference_name)
+        for inner in inner_lists(task):
+            names |= _names(list(inner))
+    return names
+
+
+def _input_before(draft: Draft, task: Task) -> Payload | None:
+    """Return the input that a task keeps: a worker's, or a branch's that was made at run time.
+
+    Whatever the engine does itself has its input resolved anew.
+    """
+    if task.queue is None and task.origin is None:
+        return None
+    whole = task_input(draft, task)
+    if task.task_type != "SUB_WORKFLOW" or draft.wanted:
+        return whole
+    return Payload.of(whole.value.get("workflowInput") or {})
+
+
+def _begin_in_place_of(draft: Draft, task: Task, given: Payload | None) -> None:
+    """Make a new task where a retired one was: as many attempts in, with a new id and seq."""
+    before = draft.execution.task(task.retried_task_id or "")
+    if before is not None:
+        before = replace(before, first_scheduled_at_ms=draft.now_ms)
+    attempt = Attempt(
+        node=draft.execution.graph.node_of(task),
+        suffix=task.suffix,
+        retry_of=before,
+        origin=task.origin,
+        given_input=given,
+        joins=task.join_on if task.task_type == "JOIN" else None,
+    )
+    begin_attempt(draft, attempt)
+
+
+def _cut_short(draft: Draft) -> list[Task]:
+    """Return what failed or was cancelled and was not let through."""
+    return [task for task in failed_attempts(draft) if not task.is_executed]
+
+
+def _make_branches(draft: Draft, retired: list[_Retired]) -> None:
+    """Make the branches of dynamic forks again that lost their root, and their JOINs.
+
+    The fork itself stays and is not evaluated again: the tasks say what it had made.
+    """
+    execution = draft.execution
+    forks = {
+        (node.then, task.suffix): task
+        for task in execution.in_order()
+        if (node := execution.graph.node_of(task)).type == "FORK_JOIN_DYNAMIC"
+    }
+    for task, given in ((gone.task, gone.given) for gone in retired):
+        if execution.latest_task(task.reference_name) is not None:
+            continue
+        if task.task_type == "JOIN" and (task.node_name, task.suffix) in forks:
+            _begin_in_place_of(draft, task, None)
+        origin = task.origin
+        if origin is not None and task.node_name == origin.root:
+            maker = execution.latest_task(origin.node + task.suffix)
+            if maker is not None and maker.task_type == "FORK":
+                _begin_in_place_of(draft, task, given)
+
+
+def _go_back_in_loops(draft: Draft, again: list[Task]) -> None:
+    """Set each loop that lost tasks back to the first pass that lost one."""
+    execution = draft.execution
+    lost: dict[str, int] = {}
+    for task in again:
+        numbers = [int(number) for number in task.suffix.split("__")[1:]]
+        for loop, number in zip(execution.graph.loops_of(task), numbers, strict=True):
+            lost[loop] = min(lost.get(loop, number), number)
+    for name, first in lost.items():
+        holder = execution.latest_task(name)
+        if holder is not None:
+            go_back(draft, open_in_place(draft, holder), first)
+
+
+def _open_joins(draft: Draft) -> None:
+    """Open the JOINs that have ended and wait for something that runs again."""
+    execution = draft.execution
+    joins = [task for task in execution.in_order() if task.task_type.endswith("JOIN")]
+    has_moved = True
+    while has_moved:
+        has_moved = False
+        for join in joins:
+            task = execution.tasks[join.seq]
+            if not task.status.is_terminal or task.is_retried:
+                continue
+            if any(_runs_again(draft, task, name) for name in task.join_on):
+                open_in_place(draft, task, output=EMPTY)
+                has_moved = True
+
+
+def _runs_again(draft: Draft, join: Task, name: str) -> bool:
+    """Say whether a task is open; for a JOIN, which had them all, also whether it has gone."""
+    task = draft.execution.latest_task(name)
+    if task is None:
+        return join.task_type == "JOIN" and join.status is TaskStatus.COMPLETED
+    return not task.status.is_terminal
+
+
+def _follow_again(draft: Draft) -> None:
+    """Have the tasks that stay followed again where a follower of theirs has gone.
+
+    A skipped task that nothing leads to any more is one that the run has not come to.
+    """
+    execution = draft.execution
+    tasks = execution.in_order()
+    reached: set[str | None] = {execution.graph.first}
+    lacking: list[Task] = []
+    for task in tasks:
+        node = execution.graph.node_of(task)
+        if node.type == "DO_WHILE" and node.task.loop_over:
+            first = node.task.loop_over[0].task_reference_name + task.suffix
+            reached.update(f"{first}__{number}" for number in range(1, task.iteration + 1))
+        is_newest = execution.latest.get(task.reference_name) == task.seq
+        if not (task.is_executed and task.status.is_terminal and is_newest):
+            continue
+        names = [] if node.type == "TERMINATE" else followers(draft, task, node)
+        names = [name + task.suffix for name in names]
+        reached.update(names)
+        if any(execution.latest_task(name) is None for name in names):
+            lacking.append(task)
+    for task in lacking:
+        draft.agenda.append(draft.put(task, is_executed=False).seq)
+    for task in tasks:
+        if task.status is TaskStatus.SKIPPED and task.reference_name not in reached:
+            draft.put(execution.tasks[task.seq], is_executed=False)
+            if task.seq in draft.agenda:
+                draft.agenda.remove(task.seq)
