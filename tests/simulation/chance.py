@@ -1,15 +1,21 @@
 """Randomness by key: taking one fault away shifts no other."""
 
 import random
+from collections.abc import Mapping
 
 RATES = (0.0, 1.0, 3.0)  # of a kind of fault in one seed: absent, usual, heavy
 
 
 class Chance:
-    """Gives each purpose a stream of its own, all from one seed."""
+    """Gives each purpose a stream of its own, all from one seed.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        rates: Of kinds of faults whose rate is given and not drawn; ``""`` is for all others.
+    """
+
+    def __init__(self, seed: int, rates: Mapping[str, float] | None = None) -> None:
         self.seed = seed
+        self._given = rates or {}
         self._streams: dict[str, random.Random] = {}
         self._rates: dict[str, float] = {}
 
@@ -22,7 +28,7 @@ class Chance:
 
     def rate(self, kind: str) -> float:
         """Return how heavy a kind of fault is in this seed (swarm testing)."""
-        found = self._rates.get(kind)
+        found = self._rates.get(kind, self._given.get(kind, self._given.get("")))
         if found is None:
             found = self._rates[kind] = self.stream("swarm/" + kind).choice(RATES)
         return found

@@ -14,7 +14,7 @@ from batuta.core.graph import Graph
 from batuta.core.journal import fold
 from batuta.model.change import Release, Send
 from batuta.model.command import ChildEnded, StartWorkflow
-from batuta.model.execution import Lease, Task, TaskStatus, WorkflowStatus
+from batuta.model.execution import Task, TaskStatus, WorkflowStatus
 from batuta.store.base import Accepted, Batch, Committed, Decision
 from batuta.store.memory.rows import State
 from tests.simulation import invariants
@@ -56,7 +56,8 @@ class Checks:
         self.transitions: Counter[tuple[str, str, str]] = Counter()
         self.leases: set[tuple[str, int]] = set()  # every (task id, poll count) ever committed
         self.answered: set[tuple[str, int]] = set()  # those that a poll was answered with
-        self._trouble: dict[tuple[str, int], int] = {}  # by lease: troubles before it was made
+        # By lease: when it was committed, and how much trouble there had been.
+        self._made: dict[tuple[str, int], tuple[int, int]] = {}
         self._held: dict[str, Any] = {}
         self._timers: dict[Any, int] = {}
 
@@ -182,8 +183,6 @@ class Checks:
             if kinds == {"expire"} and now.status is TaskStatus.TIMED_OUT:
                 held = self._held.get(task_id)
                 due_ms = [held.lease.expires_at_ms if held else now_ms + 1]
-                if held is not None:
-                    self._check_leak(held.lease, now.reference_name)
             elif kinds == {"timer"} and now.status is TaskStatus.TIMED_OUT:
                 due_ms = [self._timers.get((run, task_id, kind), now_ms + 1) for kind in _LIMITS]
             elif kinds == {"timer"} and now.status is TaskStatus.COMPLETED and before.due_at_ms:
@@ -194,11 +193,17 @@ class Checks:
                 early = f"{min(due_ms) - now_ms} ms early"
                 self._fail("I24", f"{now.reference_name} {now.status} {early}", run)
 
-    def _check_leak(self, lease: Lease, name: str) -> None:
-        """I11: a lease that ran out had been given to somebody, unless there was trouble."""
-        key = (lease.task_id, lease.poll_count)
-        if key not in self.answered and self._trouble.get(key) == self._trouble_count():
-            self._fail("I11", f"{name} ran out in nobody's hands", lease.workflow_id)
+    def check_hands(self) -> None:
+        """I11: a leased task is soon in hands or given back, unless there was trouble."""
+        self._count("I11")
+        for held in self.state.held.values():
+            lease = held.lease
+            key = (lease.task_id, lease.poll_count)
+            made_ms, troubles = self._made[key]
+            is_old = self._now_ms() - made_ms > LATE_MS
+            if is_old and key not in self.answered and troubles == self._trouble_count():
+                name = self.names.get(lease.task_id, lease.task_id)
+                self._fail("I11", f"{name} is leased and in nobody's hands", lease.workflow_id)
 
     def _check_children(self, rows: Rows) -> None:
         """I19: a sub-workflow task's child is stored, or its start is."""
@@ -268,7 +273,7 @@ class Checks:
             # A slow commit may bring a lease whose time is over: that is trouble too.
             is_late = self._now_ms() - lease.polled_at_ms > LATE_MS
             troubles = -1 if is_late else self._trouble_count()
-            self._trouble.setdefault((task_id, lease.poll_count), troubles)
+            self._made.setdefault((task_id, lease.poll_count), (self._now_ms(), troubles))
             if before is None or not is_same:
                 self._note(f"  {self.names.get(task_id, task_id)} held by {lease.worker_id}")
             is_renewed = before is not None and before.lease.poll_count == lease.poll_count

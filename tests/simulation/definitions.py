@@ -181,6 +181,10 @@ class _Writer:
     def _loops(self, depth: int) -> list[dict[str, Any]]:
         ref = self._ref("l")
         passes = self._chance.randint(1, 3)
+        body = self.sequence(depth + 1)
+        if depth + 1 < DEPTH_MAX and self._chance.random() < 0.5:
+            # What follows a JOIN inside a pass belongs to the pass.
+            body = self._forks(depth + 1) + body
         condition = f"if ($.{ref}['iteration'] < {passes}) {{ true; }} else {{ false; }}"
         return [
             {
@@ -188,7 +192,7 @@ class _Writer:
                 "taskReferenceName": ref,
                 "type": "DO_WHILE",
                 "loopCondition": condition,
-                "loopOver": self.sequence(depth + 1),
+                "loopOver": body,
             }
         ]
 

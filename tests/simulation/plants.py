@@ -16,6 +16,7 @@ from batuta.runtime import timers
 from batuta.runtime.commit import batch, committer, gather, handout
 from batuta.store.base import Accepted
 from batuta.store.memory import decision, queue, store
+from tests.simulation.world import Lean
 
 Patch = contextlib.AbstractContextManager[Any]
 
@@ -264,6 +265,26 @@ def give_back_lost() -> Patch:
     return mock.patch.object(handout.Handout, "give_back_leases", return_value=[])
 
 
+def give_back_repeated() -> Patch:
+    """A give-back of unknown outcome is asked for again, whoever has the task by now."""
+
+    async def again(self: Any, lease: Any) -> None:
+        self.give_back_leases([lease])
+
+    return mock.patch.object(handout.Handout, "_give_back_again", again)
+
+
+def send_believed_settled() -> Patch:
+    """A Send that changes nothing in memory is taken for settled, though others write."""
+    real = gather.Gatherer._settle_sends
+
+    def settle_sends(self: Any, *given: Any) -> None:
+        self._is_shared = False
+        real(self, *given)
+
+    return mock.patch.object(gather.Gatherer, "_settle_sends", settle_sends)
+
+
 def memory_is_believed() -> Patch:
     """What changes nothing is answered from memory, though others write to the store."""
     return mock.patch.object(committer.Committer, "_is_sure", return_value=True)
@@ -312,10 +333,24 @@ PLANTS: dict[str, Callable[[], Patch]] = {
         stale_not_decided_again,
         hold_released_early,
         give_back_lost,
+        give_back_repeated,
+        send_believed_settled,
         memory_is_believed,
         journal_forgets_tasks,
         timers_never_read,
     )
+}
+
+
+# What some bugs need to show soon: faults of one kind, or a second node.
+LEANS = {
+    "no_version_check": Lean(node_count=2),
+    "lease_not_compared": Lean({"": 0.0, "worker.beat": 8.0, "rpc.abandon": 1.0}, node_count=2),
+    "stale_not_decided_again": Lean(node_count=2),
+    "give_back_lost": Lean({"": 0.0, "rpc.abandon": 10.0}),
+    "give_back_repeated": Lean({"": 0.0, "rpc.abandon": 5.0, "store.commit.after": 10.0}),
+    "send_believed_settled": Lean(node_count=2),
+    "memory_is_believed": Lean(node_count=2),
 }
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.simulation.plants import PLANTS, planted
+from tests.simulation.plants import LEANS, PLANTS, planted
 from tests.simulation.run import Outcome, simulate
+from tests.simulation.world import Lean
 
 PROGRESS_S = 5.0
 PLANT_SEEDS_MAX = 60  # within which each planted bug must be caught
@@ -96,7 +97,7 @@ def catch(name: str, *, seeds_max: int = PLANT_SEEDS_MAX) -> dict[str, Any]:
     """Look for a planted bug; say by which invariant and which seed it was caught."""
     with planted(name):
         for seed in range(seeds_max):
-            violation = simulate(seed).violation
+            violation = simulate(seed, LEANS.get(name, Lean())).violation
             if violation is not None:
                 found = {"caught": True, "seeds": seed + 1, "invariant": violation.invariant}
                 return {**found, "what": str(violation)}

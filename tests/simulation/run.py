@@ -15,7 +15,7 @@ from batuta.store.base import QueueDepth
 from tests.simulation.clients import Clients
 from tests.simulation.definitions import CLEANUP, task_definitions, workflow_definitions
 from tests.simulation.loop import SimLoop, StuckError
-from tests.simulation.world import BrokenError, Node, World
+from tests.simulation.world import BrokenError, Lean, Node, World
 
 SAFETY_S = 40.0  # of virtual time with faults
 QUIET_S = 1_500.0  # within which every run must have ended once the faults have stopped
@@ -56,14 +56,10 @@ class Outcome:
         return "\n".join([*of_run[-lines_max * 2 :], "...", *last])
 
 
-def simulate(seed: int, *, options: dict[str, Any] | None = None) -> Outcome:
-    """Run one seed.
-
-    Args:
-        options: Given to every Engine: planted bugs come in here or by patches around the call.
-    """
+def simulate(seed: int, lean: Lean = Lean()) -> Outcome:  # noqa: B008  frozen
+    """Run one seed; planted bugs are patches around the call."""
     loop = SimLoop(f"{seed}/loop")
-    world = World(seed, loop, options=options)
+    world = World(seed, loop, lean)
     violation: BrokenError | None = None
     with _knobs(world), _quiet_logs():
         try:
@@ -121,6 +117,7 @@ async def _phases(world: World) -> None:
         clients.meddle(),
         clients.let_go(),
         _disturb(world),
+        _watch(world),
     ]
     tasks = [world.loop.create_task(actor) for actor in actors]
     Workers(world, count=4).start()
@@ -151,6 +148,13 @@ async def _disturb(world: World) -> None:
             world.loop.create_task(_stop(world, node))
         elif world.chance.strikes("clock.jump", 0.1):
             world.jump_clock()
+
+
+async def _watch(world: World) -> None:
+    """Look now and then at what no commit shows."""
+    while True:
+        await asyncio.sleep(0.5)
+        world.checks.check_hands()
 
 
 async def _stop(world: World, node: Node) -> None:

@@ -82,7 +82,7 @@ class Workers:
         elif world.chance.strikes("worker.beat", 0.05):
             world.fault("worker.beat", name)
             for _ in range(chance.randint(1, 4)):
-                await self._wait(found, 0.6)
+                await self._wait(found, chance.choice([0.6, 0.95, 0.99]))
                 await self._beat(found)
         else:
             await asyncio.sleep(chance.choice([0.0, 0.001, 0.02, 0.5]))

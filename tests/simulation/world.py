@@ -34,6 +34,13 @@ HOUR_MS = 3_600_000
 T = TypeVar("T")
 
 
+class Lean(msgspec.Struct, frozen=True):
+    """What a seed is made to lean to; nothing, when it draws everything itself."""
+
+    rates: dict[str, float] = {}  # of kinds of faults; "" is for all that are not named
+    node_count: int = 0
+
+
 class BrokenError(AssertionError):
     """A promise that was broken: which, how, of which run."""
 
@@ -113,7 +120,6 @@ class Node:
             seeds=lambda: world.chance.seed_bytes("ids"),
             node=self.name + "-",
             cache_bytes_max=world.cache_bytes_max,
-            **world.engine_options,
         )
         self._deafen(engine)
         return engine
@@ -170,19 +176,18 @@ class _Sandbox:
 class World:
     """Everything of one seed. ``is_calm`` True: no faults."""
 
-    def __init__(self, seed: int, loop: SimLoop, *, options: dict[str, Any] | None = None) -> None:
-        self.chance = Chance(seed)
+    def __init__(self, seed: int, loop: SimLoop, lean: Lean) -> None:
+        self.chance = Chance(seed, lean.rates)
         self.loop = loop
         self.state = State()
         self.is_calm = True
         self.timeline: list[str] = []
         self.faults: Counter[str] = Counter()
-        self.engine_options = options or {}
         self._graphs: dict[str, Graph] = {}
         self._wall_offset_ms = 0
         self._down_until_s = 0.0
         knobs = self.chance.stream("knobs")
-        self.node_count = knobs.choice([1, 1, 2])
+        self.node_count = lean.node_count or knobs.choice([1, 2])
         self.cache_bytes_max = knobs.choice([0, 30_000, 64 << 20])
         self.inline_bytes_max = knobs.choice([0, 64, 16_384])
         self.checks = Checks(
