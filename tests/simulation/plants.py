@@ -1,5 +1,6 @@
 """Bugs planted on production paths: each must be caught, or an invariant is missing."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -269,6 +270,7 @@ def give_back_repeated() -> Patch:
     """A give-back of unknown outcome is asked for again, whoever has the task by now."""
 
     async def again(self: Any, lease: Any) -> None:
+        await asyncio.sleep(0.2)
         self.give_back_leases([lease])
 
     return mock.patch.object(handout.Handout, "_give_back_again", again)
@@ -348,7 +350,7 @@ LEANS = {
     "lease_not_compared": Lean({"": 0.0, "worker.beat": 8.0, "rpc.abandon": 1.0}, node_count=2),
     "stale_not_decided_again": Lean(node_count=2),
     "give_back_lost": Lean({"": 0.0, "rpc.abandon": 10.0}),
-    "give_back_repeated": Lean({"": 0.0, "rpc.abandon": 5.0, "store.commit.after": 10.0}),
+    "give_back_repeated": Lean({"": 0.0, "rpc.abandon": 9.0, "store.commit.after": 25.0}),
     "send_believed_settled": Lean(node_count=2),
     "memory_is_believed": Lean(node_count=2),
 }
