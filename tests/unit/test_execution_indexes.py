@@ -14,10 +14,15 @@ from hypothesis import given, settings
 from batuta.core.identity import uuid7
 from batuta.model.change import PutTask
 from batuta.model.command import (
+    DecideWorkflow,
     FireTimer,
     PauseWorkflow,
+    RerunWorkflow,
+    ResetCallbacks,
+    RestartWorkflow,
     ResumeWorkflow,
     RetryWorkflow,
+    SkipTask,
     StartWorkflow,
     TerminateWorkflow,
     TimerKind,
@@ -54,7 +59,9 @@ TASK_DEFS = (
     },
     {"name": "strict", "timeoutSeconds": 20, "responseTimeoutSeconds": 10},
 )
-STEP = st.tuples(st.integers(0, 12), st.integers(0, 1_000))  # what to do, and to which
+RERUNS = (13, 14)
+RESTART, RERUN_ALL, SKIP, CALLBACKS = 15, 16, 17, 18
+STEP = st.tuples(st.integers(0, 18), st.integers(0, 1_000))  # what to do, and to which
 
 
 class Builder:
@@ -211,6 +218,38 @@ def step(world: World, action: int, choice: int) -> None:
     elif action == 12:
         world.are_sends_held = not world.are_sends_held
         world.deliver()
+    elif action > 12:
+        operate(world, run, action, choice)
+
+
+def operate(world: World, run: Run, action: int, choice: int) -> None:
+    """Do what an operator may do to a run that has ended, mostly: end it first."""
+    workflow_id = run.execution.workflow.workflow_id
+    tasks = run.execution.in_order()
+    task = tasks[choice % len(tasks)] if tasks else None
+    if action < SKIP and not run.execution.workflow.status.is_terminal and choice % 4:
+        world.submit(TerminateWorkflow(workflow_id=workflow_id))
+    given = Payload(b'{"k":2,"v":3}') if choice % 3 == 0 else None
+    if action in RERUNS and task is not None:
+        owner = world.runs.get(task.child_id or "")
+        inner = owner.execution.in_order() if owner is not None and choice % 2 else []
+        if owner is not None and inner:
+            workflow_id, up_to = owner.execution.workflow.workflow_id, workflow_id
+            task = inner[choice % len(inner)]
+            rerun = RerunWorkflow(workflow_id=workflow_id, task_id=task.task_id, up_to=up_to)
+        else:
+            rerun = RerunWorkflow(workflow_id=workflow_id, task_id=task.task_id, task_input=given)
+        world.submit(rerun)
+    elif action == RESTART:
+        world.submit(RestartWorkflow(workflow_id=workflow_id, use_latest=choice % 2 == 0))
+    elif action == RERUN_ALL:
+        world.submit(RerunWorkflow(workflow_id=workflow_id, input=given))
+    elif action == SKIP:
+        names = list(run.execution.graph.nodes)
+        name = names[choice % len(names)] + ("", "", "__1", "__2", "__1__1")[choice % 5]
+        world.submit(SkipTask(workflow_id=workflow_id, reference_name=name, output=given))
+    elif action == CALLBACKS:
+        world.submit((ResetCallbacks if choice % 2 else DecideWorkflow)(workflow_id))
 
 
 def finish(world: World) -> None:
@@ -235,7 +274,7 @@ def finish(world: World) -> None:
 @settings(max_examples=150, deadline=None)
 @given(
     world=worlds(),
-    steps=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1_000)), max_size=40),
+    steps=st.lists(STEP, max_size=40),
 )
 def test_whatever_happens_the_promises_hold_and_every_run_ends(
     world: World, steps: list[tuple[int, int]]

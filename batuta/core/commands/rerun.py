@@ -135,11 +135,14 @@ def _retire_after(draft: Draft, task: Task) -> list[_Retired]:
     What an operator skipped stays skipped, and beside a SUB_WORKFLOW the branches parallel to
     it stay. Source: semantics.md f.
     """
-    kept = _parallel(draft, task) if task.task_type == "SUB_WORKFLOW" else {}
+    is_child = task.task_type == "SUB_WORKFLOW"
+    kept = _parallel(draft, task) if is_child else {}
     numbers = task.suffix.split("__")[1:]
     retired = []
     for other in draft.execution.in_order():
         if other.seq <= task.seq or other.status is TaskStatus.SKIPPED:
+            continue
+        if is_child and _is_other_branch(task, other):
             continue
         depth = kept.get(other.node_name)
         if depth is not None and other.suffix.split("__")[1:][:depth] == numbers[:depth]:
@@ -162,6 +165,18 @@ def _parallel(draft: Draft, task: Task) -> dict[str, int]:
                 found.update(dict.fromkeys(names, len(fork.loops)))
         inner, fork = fork, fork.owner
     return found
+
+
+def _is_other_branch(task: Task, other: Task) -> bool:
+    """Say whether two tasks are in different branches of the same dynamic fork."""
+    ours, theirs = task.origin, other.origin
+    return (
+        ours is not None
+        and theirs is not None
+        and (ours.node, ours.outer) == (theirs.node, theirs.outer)
+        and ours.root != theirs.root
+        and other.suffix.startswith(task.suffix)
+    )
 
 
 def _names(tasks: list[WorkflowTask]) -> set[str]:
