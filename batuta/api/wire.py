@@ -280,6 +280,8 @@ def _snapshot_parts(graph: Graph) -> _SnapshotParts:
 
 
 def _parts_of(graph: Graph, task: Task) -> _NodeParts:
+    if task.origin is not None:
+        return _encode_node(graph.node_of(task), graph)  # of this run alone
     parts = _snapshot_parts(graph)
     name = task.node or task.reference_name
     found = parts.nodes.get(name)

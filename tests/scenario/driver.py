@@ -20,6 +20,7 @@ from batuta.core.definition.normalize import read_task_def, read_workflow_def
 from batuta.core.execution import Execution
 from batuta.core.graph import Graph, Snapshot
 from batuta.core.journal import entry_document
+from batuta.core.tasks.dynamic.shape import with_inner
 from batuta.model.change import (
     Answers,
     Change,
@@ -83,8 +84,12 @@ class World:
     def define(self, document: dict[str, Any]) -> None:
         """Register a definition; see ``expand`` for what may be left out."""
         definition = read_workflow_def(expand(document))
+        used = {task.name for first in definition.tasks for task in with_inner(first)}
         graph = Graph(
-            Snapshot(workflow=definition, task_defs=dict(self.task_defs)),
+            Snapshot(
+                workflow=definition,
+                task_defs={name: found for name, found in self.task_defs.items() if name in used},
+            ),
             f"{definition.name}@{definition.version}",
         )
         self.graphs.setdefault(definition.name, {})[definition.version] = graph

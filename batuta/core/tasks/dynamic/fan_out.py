@@ -68,12 +68,22 @@ def _join_of(draft: Draft, attempt: Attempt) -> Node:
 
 
 def _is_first(draft: Draft, attempt: Attempt) -> bool:
-    """Say whether the run has reached no dynamic fork of another node."""
+    """Say whether the run has reached no dynamic fork before this one.
+
+    One that comes later in the same loop does not count, so that all passes give the same names.
+    """
     if attempt.origin is not None:
         return False
-    own, execution = attempt.node.reference_name, draft.execution
-    others = (n.reference_name for n in execution.graph.dynamic_forks if n.reference_name != own)
-    return all(name not in execution.latest_of_node for name in others)
+    node, execution = attempt.node, draft.execution
+    is_behind = False
+    for other in execution.graph.dynamic_forks:
+        if other.reference_name == node.reference_name:
+            is_behind = True
+        elif other.reference_name in execution.latest_of_node and not (
+            is_behind and set(other.loops) & set(node.loops)
+        ):
+            return False
+    return True
 
 
 def _check(draft: Draft, node: Node, suffix: str, branches: Sequence[Branch]) -> None:

@@ -73,7 +73,8 @@ def _document(value: Any, left_out: set[str] | None = None) -> Any:
         found = {}
         for field in msgspec.structs.fields(value):
             own = getattr(value, field.name)
-            is_default = own == field.default or (not own and field.default in ([], {}))
+            is_empty = field.default_factory in (list, dict) and not own
+            is_default = is_empty or own == field.default
             if not is_default and field.name not in (left_out or ()):
                 found[field.encode_name] = _document(own)
         return found
