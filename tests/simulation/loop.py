@@ -69,7 +69,7 @@ class SimLoop(asyncio.BaseEventLoop):
             if not self._ready:
                 self._jump()
                 continue
-            place = self._chance.randrange(len(self._ready))
+            place = int(self._chance.random() * len(self._ready))
             ready = self._ready
             ready[place], ready[-1] = ready[-1], ready[place]
             handle = ready.pop()

@@ -63,7 +63,7 @@ class Workers:
                 world.ledger.on_delivery(found, name)
                 world.loop.create_task(self._do(name, found))
             if not polled:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.5 if world.is_calm else 0.05)
 
     async def _do(self, name: str, found: Polled) -> None:
         """Do one task as this worker does things today."""
