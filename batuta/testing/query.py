@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from batuta.model.execution import TaskStatus, Workflow, WorkflowStatus
 from batuta.model.payload import Payload
@@ -13,7 +14,17 @@ from batuta.store.memory import MemoryStore
 from batuta.store.query.parse import parse_query, parse_sort
 from batuta.store.query.tree import FIELDS, Field, FoundTask, Kind, Page, Subject
 from batuta.testing import builders
-from batuta.testing.builders import NOW_MS, batch, enqueue, put_task, retire, start, step, task
+from batuta.testing.builders import (
+    NOW_MS,
+    batch,
+    enqueue,
+    put_task,
+    put_workflow,
+    retire,
+    start,
+    step,
+    task,
+)
 from batuta.testing.cases.subject import Subject as Store
 from batuta.testing.cases.subject import a_run, poll, queued
 
@@ -108,6 +119,21 @@ class QueryCases:
         assert by_name.items[0].output is None
         assert (await tasks(store, "taskDefName=HTTP")).total == 0
         assert (await tasks(store, "taskDefName IN (ask, build)")).total == 2
+
+    async def test_what_has_changed_is_found_as_it_is_now(self, store: Store) -> None:
+        first = task(1)
+        header = await a_run(store, put_task(first))
+        ended = replace(first, status=TaskStatus.FAILED, ended_at_ms=NOW_MS + 9, reason="broken")
+        failed = replace(header, status=WorkflowStatus.FAILED, reason="broken")
+        changes = [put_task(ended, first), put_workflow(failed, header)]
+
+        await store.commit(batch(step(header.workflow_id, 1, *changes)))
+
+        for query in ("status=FAILED", "reasonForIncompletion=broken"):
+            assert [one.task for one in (await tasks(store, query)).items] == [ended], query
+            assert (await runs(store, query)).total == 1, query
+        assert (await tasks(store, "status=SCHEDULED OR endTime=0")).total == 0
+        assert (await runs(store, "status=RUNNING OR reasonForIncompletion=''")).total == 0
 
     async def test_a_retired_task_is_not_found(self, store: Store) -> None:
         first = task(1)
