@@ -123,9 +123,7 @@ class RetryWorkflow(msgspec.Struct, frozen=True, kw_only=True, tag="retry", omit
     task_id: str | None = None  # set by a parent: its attempt that started this child
 
 
-class RestartWorkflow(
-    msgspec.Struct, frozen=True, kw_only=True, tag="restart", omit_defaults=True
-):
+class RestartWorkflow(msgspec.Struct, frozen=True, kw_only=True, tag="restart", omit_defaults=True):
     """Run an ended run again from its beginning. Source: POST /api/workflow/{id}/restart."""
 
     workflow_id: str

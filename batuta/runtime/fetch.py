@@ -13,6 +13,7 @@ from batuta.model.change import (
     NeedDefinition,
     NeedDomain,
     NeedGraph,
+    NeedJq,
     NeedPayload,
     Needs,
     NeedScript,
@@ -25,10 +26,14 @@ from batuta.store.base import Store
 
 
 class ScriptRunner(Protocol):
-    """Evaluates JavaScript outside the server's process."""
+    """Runs JavaScript and jq outside the server's process."""
 
     async def evaluate(self, source: str, argument: bytes) -> Payload | Failure:
         """Return the value of ``source`` with ``argument`` (JSON) as ``$``."""
+        ...
+
+    async def transform(self, program: str, argument: bytes) -> Payload | Failure:
+        """Return all values of a jq program for ``argument`` (JSON) as a JSON list."""
         ...
 
 
@@ -75,10 +80,8 @@ class Fetcher:
             found = await self._store.fetch([(workflow_id, n.seq, n.part) for n in payloads])
             for wanted, payload in zip(payloads, found, strict=True):
                 _load_into(execution, wanted, payload)
-        scripts = [need for need in needs.wanted if isinstance(need, NeedScript)]
-        values = await asyncio.gather(
-            *(self._scripts.evaluate(need.source, need.argument) for need in scripts)
-        )
+        scripts = [need for need in needs.wanted if isinstance(need, NeedScript | NeedJq)]
+        values = await asyncio.gather(*map(self._run, scripts))
         answers.update(zip(scripts, values, strict=True))
         for need in needs.wanted:
             if isinstance(need, NeedDefinition):
@@ -89,6 +92,11 @@ class Fetcher:
                 answers[need] = await self.definitions.task_defs_of(need.names)
             elif isinstance(need, NeedDomain):
                 answers[need] = self.is_active(need.queue)
+
+    async def _run(self, need: NeedScript | NeedJq) -> Payload | Failure:
+        if isinstance(need, NeedJq):
+            return await self._scripts.transform(need.program, need.argument)
+        return await self._scripts.evaluate(need.source, need.argument)
 
 
 def _load_into(execution: Execution, need: NeedPayload, payload: Payload) -> None:

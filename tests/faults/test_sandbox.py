@@ -18,6 +18,7 @@ from batuta.model.error import ClosingError
 from batuta.model.payload import Payload
 from batuta.runtime.sandbox import (
     ANSWER,
+    JAVASCRIPT,
     READY,
     RESULT_BYTES_MAX,
     SOURCE_BYTES_MAX,
@@ -136,7 +137,7 @@ async def test_a_native_that_ignores_the_time_limit_is_killed_and_counted() -> N
 
     answer = await sandbox.evaluate(ENDLESS, b"{}")
 
-    assert answer == Failure(time_message(SCRIPT_MS_MAX))
+    assert answer == Failure(time_message(SCRIPT_MS_MAX), is_late=True)
     assert await works(sandbox)
     report = sandbox.report()
     assert (report["evaluations"], report["failures"]) == (2, 1)
@@ -212,7 +213,7 @@ async def test_with_one_child_a_stuck_script_delays_others_until_its_deadline_on
 
     answers = await asyncio.gather(sandbox.evaluate(ENDLESS, b"{}"), works(sandbox))
 
-    assert answers == [Failure(time_message(SCRIPT_MS_MAX)), True]
+    assert answers == [Failure(time_message(SCRIPT_MS_MAX), is_late=True), True]
     await sandbox.stop()
 
 
@@ -266,7 +267,7 @@ async def test_a_caller_who_has_gone_leaves_nothing_behind(patient: Sandbox) -> 
 )
 async def test_an_answer_that_is_not_one_of_ours_is_no_answer(frames: bytes) -> None:
     child = await start_child(10)
-    answer = asyncio.create_task(child.run(ENDLESS.encode(), b"{}", UNREACHED_MS))
+    answer = asyncio.create_task(child.run(JAVASCRIPT, ENDLESS.encode(), b"{}", UNREACHED_MS))
     await asyncio.sleep(0)
 
     child.pipe_data_received(1, frames)
@@ -279,7 +280,9 @@ async def test_an_answer_that_is_not_one_of_ours_is_no_answer(frames: bytes) -> 
 @pytest.mark.parametrize("is_asked", [False, True])
 async def test_a_child_that_speaks_unasked_is_ended(is_asked: bool) -> None:  # noqa: FBT001
     child = await start_child(10)
-    answer = asyncio.create_task(child.run(b"1", b"{}", UNREACHED_MS)) if is_asked else None
+    answer = (
+        asyncio.create_task(child.run(JAVASCRIPT, b"1", b"{}", UNREACHED_MS)) if is_asked else None
+    )
     await asyncio.sleep(0)
     ours = ANSWER.pack(VALUE, 1, 0) + b"1"
 

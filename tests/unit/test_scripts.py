@@ -200,7 +200,7 @@ async def test_nothing_is_started_or_imported_before_the_first_script() -> None:
     program = (
         "import sys\n"
         "import batuta.runtime.sandbox.pool as pool\n"
-        "print('_quickjs' in sys.modules, 'ctypes' in sys.modules)\n"
+        "print('_quickjs' in sys.modules, 'jq' in sys.modules, 'ctypes' in sys.modules)\n"
     )
     sandbox = Sandbox()
 
@@ -213,4 +213,4 @@ async def test_nothing_is_started_or_imported_before_the_first_script() -> None:
         sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
     )
     printed, _ = await process.communicate()
-    assert printed.split() == [b"False", b"False"]
+    assert printed.split() == [b"False"] * 3

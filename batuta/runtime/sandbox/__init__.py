@@ -3,7 +3,8 @@
 An in-process interpreter is no boundary: QuickJS has natives that never look at its own time
 limit, and heap bugs. So the server's end (``pool``) writes a script and its JSON to a child's
 pipe, waits for the value until the deadline, and kills a child that is late. The child
-(``child``) gives up its rights before the first script (``confine``).
+(``child``) gives up its rights before the first script (``confine``). The same goes for jq, which
+has no time limit of its own at all and shows its process's environment to programs.
 
 This file holds what both ends must agree on. The child imports it, so it imports next to
 nothing. See docs/design/005-scripts.md.
@@ -19,7 +20,8 @@ RESULT_DEPTH_MAX = 100  # levels of objects and lists, as at the door
 MESSAGE_CHARACTERS_MAX = 1_000  # of a failure; it ends up in reasonForIncompletion
 
 # Frames. A request is its header, the source and the argument; an answer its header and a body.
-REQUEST = struct.Struct(">III")  # bytes of the source, bytes of the argument, ms it may take
+REQUEST = struct.Struct(">BIII")  # language, bytes of source and of argument, ms it may take
+JAVASCRIPT, JQ = 0, 1  # languages
 ANSWER = struct.Struct(">BII")  # kind, bytes of the body, CPU ms the child has used in its life
 READY, VALUE, FAILED = 0, 1, 2  # kinds: a report as JSON; a value as JSON; a message
 

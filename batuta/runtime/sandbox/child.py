@@ -8,15 +8,18 @@ import os
 import re
 import resource
 import sys
-from typing import BinaryIO
+from functools import lru_cache
+from typing import Any, BinaryIO
 
 # quickjs-ng's extension without its Python part, which starts a thread and takes as long again
 # to import; a process with threads may not leave its user namespace.
 import _quickjs as quickjs  # type: ignore[import-not-found]
+import jq  # type: ignore[import-not-found]
 
 from batuta.runtime.sandbox import (
     ANSWER,
     FAILED,
+    JQ,
     MESSAGE_CHARACTERS_MAX,
     READY,
     REQUEST,
@@ -31,6 +34,7 @@ MEMORY_FACTOR = 12  # a decoded argument takes 2 to 10 times its text, unless ma
 # The interpreter's own limit (of CPU time) comes before the server kills us at 1.0: it leaves the
 # child alive. Some natives never look at it.
 OWN_TIME_SHARE = 0.9
+PROGRAMS_MAX = 256  # compiled jq programs kept; compiling one takes a millisecond, 300 times a run
 STACK_BYTES_MAX = 1_000_000  # an eighth of the main thread's; the interpreter checks coarsely
 
 # Captured before the script can touch them: eval, because only it gives the value of the last
@@ -69,16 +73,21 @@ def main(cpu_s_max: int) -> None:
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     is_environment_empty = not os.environ.keys() - {"LC_CTYPE"}  # Python's own, PEP 538
     os.environ.clear()
-    run("1", "{}", 1_000)  # whatever is loaded at first use is loaded while it can be
+    # Whatever is loaded at first use is loaded while it can be.
+    run("1", "{}", 1_000)
+    transform(".", "{}")
     report = confine(cpu_s_max) | {"emptyEnvironment": is_environment_empty}
     # No module that encodes JSON: names and booleans only.
     body = ",".join(f'"{name}":{str(active).lower()}' for name, active in report.items())
     _answer(answers, READY, f"{{{body}}}".encode())
     while len(header := requests.read(REQUEST.size)) == REQUEST.size:
-        source_bytes, argument_bytes, script_ms_max = REQUEST.unpack(header)
+        language, source_bytes, argument_bytes, script_ms_max = REQUEST.unpack(header)
         source = requests.read(source_bytes).decode()
         argument = requests.read(argument_bytes).decode()
-        _answer(answers, *run(source, argument, script_ms_max))
+        if language == JQ:
+            _answer(answers, *transform(source, argument))
+        else:
+            _answer(answers, *run(source, argument, script_ms_max))
 
 
 def run(source: str, argument: str, script_ms_max: int) -> tuple[int, bytes]:
@@ -100,6 +109,31 @@ def run(source: str, argument: str, script_ms_max: int) -> tuple[int, bytes]:
         return FAILED, b"the script's error is half a character; give it text"
     except MemoryError:
         return FAILED, b"InternalError: out of memory"
+    return _value(value)
+
+
+def transform(program: str, argument: str) -> tuple[int, bytes]:
+    """Return all values that a jq program gives, as a JSON list (VALUE), or why not (FAILED).
+
+    It has no time limit: the server ends the process. Numbers are doubles.
+    """
+    try:
+        # One line for each value; their own line ends are escaped.
+        text = _compiled(program).input_text(argument).text()
+    except ValueError as error:
+        message = str(error)[:MESSAGE_CHARACTERS_MAX]
+        return FAILED, (message or "the jq program failed").encode(errors="replace")
+    except (MemoryError, RecursionError) as error:
+        return FAILED, f"the jq program failed: {type(error).__name__}".encode()
+    return _value(f"[{text.replace(chr(10), ',')}]".encode())
+
+
+@lru_cache(PROGRAMS_MAX)
+def _compiled(program: str) -> Any:
+    return jq.compile(program)
+
+
+def _value(value: bytes) -> tuple[int, bytes]:
     if len(value) > RESULT_BYTES_MAX:
         message = f"the script's value has {len(value)} bytes, over {RESULT_BYTES_MAX}; return less"
         return FAILED, message.encode()

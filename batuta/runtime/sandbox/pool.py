@@ -21,6 +21,8 @@ from batuta.model.payload import Payload
 from batuta.runtime.sandbox import (
     ARGUMENT_BYTES_MAX,
     FAILED,
+    JAVASCRIPT,
+    JQ,
     MESSAGE_CHARACTERS_MAX,
     RESULT_DEPTH_MAX,
     SCRIPT_MS_MAX,
@@ -46,12 +48,13 @@ _log = logging.getLogger(__name__)
 
 
 class _Job:
-    __slots__ = ("answer", "argument", "attempts", "deadline_s", "key", "source")
+    __slots__ = ("answer", "argument", "attempts", "deadline_s", "key", "language", "source")
 
-    def __init__(self, source: bytes, argument: bytes) -> None:
+    def __init__(self, language: int, source: bytes, argument: bytes) -> None:
+        self.language = language
         self.source = source
         self.argument = argument
-        self.key = hash(source)
+        self.key = hash((language, source))
         self.attempts = 0
         self.deadline_s = 0.0  # loop time, set when it first runs
         self.answer: asyncio.Future[Payload | Failure] = asyncio.get_running_loop().create_future()
@@ -73,7 +76,7 @@ class _Line(deque[_Job]):
 
 
 class Sandbox:
-    """Evaluates JavaScript in killable children; the first use starts the first child.
+    """Runs JavaScript and jq in killable children; the first use starts the first child.
 
     Args:
         script_ms_max: How long one script may run.
@@ -146,6 +149,18 @@ class Sandbox:
 
         Source: semantics.md c.9 "JS sandbox"; Conductor's ScriptEvaluator.
         """
+        return await self._submit(JAVASCRIPT, source, argument)
+
+    async def transform(self, program: str, argument: bytes) -> Payload | Failure:
+        """Return all values of a jq program for ``argument`` (JSON) as a JSON list.
+
+        Waits, is limited, fails and raises as ``evaluate``.
+
+        Source: semantics.md c.9 JSON_JQ_TRANSFORM.
+        """
+        return await self._submit(JQ, program, argument)
+
+    async def _submit(self, language: int, source: str, argument: bytes) -> Payload | Failure:
         if self._is_stopped:
             raise ClosingError(_STOPPING)
         encoded = source.encode(errors="replace")
@@ -153,7 +168,7 @@ class Sandbox:
             return Failure(f"the script has {len(encoded)} bytes, over {SOURCE_BYTES_MAX}")
         if len(argument) > ARGUMENT_BYTES_MAX:
             return Failure(f"the script's $ has {len(argument)} bytes, over {ARGUMENT_BYTES_MAX}")
-        job = _Job(encoded, argument)
+        job = _Job(language, encoded, argument)
         line = self._slow if self._is_known_slow(job) else self._quick
         is_too_much = line and line.size_bytes + len(argument) > WAITING_BYTES_MAX
         if is_too_much or len(line) >= self._waiting_max:
@@ -252,10 +267,12 @@ class Sandbox:
             stuck = loop.call_later(STUCK_MS / 1_000, self._note_stuck, job, is_second)
             try:
                 async with asyncio.timeout_at(job.deadline_s):
-                    answer = await child.run(job.source, job.argument, self._script_ms_max)
+                    answer = await child.run(
+                        job.language, job.source, job.argument, self._script_ms_max
+                    )
             except TimeoutError:
                 self._lose("kills")
-                _give(job, Failure(time_message(self._script_ms_max)))
+                _give(job, Failure(time_message(self._script_ms_max), is_late=True))
                 await self._end_child(is_second=is_second)
             except ChildGoneError as error:
                 self._lose("deaths")
@@ -265,7 +282,7 @@ class Sandbox:
                 if job.attempts >= ATTEMPTS_MAX:
                     _give(job, Failure("the script ended the process that ran it"))
             else:
-                _give(job, _read(answer))
+                _give(job, _read(answer, time_message(self._script_ms_max)))
                 if loop.time() - started_s < STUCK_MS / 1_000:
                     self._slow_sources.pop(job.key, None)
                 if child.served >= CHILD_SCRIPTS_MAX or child.cpu_ms > CHILD_CPU_MS_MAX:
@@ -330,11 +347,12 @@ class Sandbox:
         return task
 
 
-def _read(answer: Answer) -> Payload | Failure:
+def _read(answer: Answer, late_message: str) -> Payload | Failure:
     """Turn a child's answer into ours; a child that was broken into may send anything."""
     if answer.kind == FAILED:
         # Cut again, in characters that it may have added a line's number to.
-        return Failure(answer.body.decode(errors="replace")[: MESSAGE_CHARACTERS_MAX + 100])
+        message = answer.body.decode(errors="replace")[: MESSAGE_CHARACTERS_MAX + 100]
+        return Failure(message, is_late=message == late_message)
     payload = Payload(answer.body)
     try:
         value = payload.value

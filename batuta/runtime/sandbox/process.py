@@ -60,7 +60,9 @@ class Child(asyncio.SubprocessProtocol):
         assert self._transport is not None, "a child that was started has a transport"
         return self._transport.get_pid()
 
-    async def run(self, source: bytes, argument: bytes, script_ms_max: int) -> Answer:
+    async def run(
+        self, language: int, source: bytes, argument: bytes, script_ms_max: int
+    ) -> Answer:
         """Have a script run; cancel this to stop waiting, and then call ``end``.
 
         Raises:
@@ -68,7 +70,7 @@ class Child(asyncio.SubprocessProtocol):
         """
         assert self._transport is not None, "a child that was started has a transport"
         pipe = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
-        header = REQUEST.pack(len(source), len(argument), script_ms_max)
+        header = REQUEST.pack(language, len(source), len(argument), script_ms_max)
         pipe.write(header + source + argument)
         answer = await self.next_answer()
         if answer.kind == READY:
@@ -200,8 +202,7 @@ async def start_child(cpu_s_max: int) -> Child:
 
 
 def _import_folders() -> list[str]:
-    """Return where the child finds this package and the interpreter."""
-    found = importlib.util.find_spec("_quickjs")
-    if found is None or found.origin is None:
-        return [_PACKAGE_FOLDER]
-    return [_PACKAGE_FOLDER, str(Path(found.origin).parent)]
+    """Return where the child finds this package and the interpreters."""
+    specs = (importlib.util.find_spec(name) for name in ("_quickjs", "jq"))
+    found = (Path(spec.origin).parent for spec in specs if spec is not None and spec.origin)
+    return [_PACKAGE_FOLDER, *dict.fromkeys(map(str, found))]
