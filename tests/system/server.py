@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -92,26 +92,50 @@ async def serving() -> AsyncIterator[Target]:
 
 
 @contextlib.asynccontextmanager
+async def _listening(
+    answer: Callable[[asyncio.StreamWriter], Awaitable[None]],
+    context: ssl.SSLContext | None = None,
+) -> AsyncIterator[str]:
+    """Answer each request by hand; whoever still waits at the end is hung up on."""
+    answering: set[asyncio.Task[Any]] = set()
+
+    async def on_connection(reader: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "a connection has a task"
+        answering.add(task)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            try:
+                await reader.readuntil(b"\r\n\r\n")
+                await answer(out)
+            finally:
+                out.close()
+                await out.wait_closed()
+
+    listener = await asyncio.start_server(on_connection, "127.0.0.1", 0, ssl=context)
+    port = listener.sockets[0].getsockname()[1]
+    try:
+        yield f"https://localhost:{port}" if context else f"http://127.0.0.1:{port}"
+    finally:
+        listener.close()
+        for task in answering:
+            task.cancel()
+        await asyncio.gather(*answering, return_exceptions=True)
+        await listener.wait_closed()
+
+
+@contextlib.asynccontextmanager
 async def raw(answer: bytes | None) -> AsyncIterator[str]:
     """Serve one answer byte for byte, then hang up; None never answers at all."""
-    writers: list[asyncio.StreamWriter] = []
 
-    async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        await reader.readuntil(b"\r\n\r\n")
-        if answer is not None:
-            writer.write(answer)
-            await writer.drain()
-            writer.close()
+    async def say(out: asyncio.StreamWriter) -> None:
+        if answer is None:
+            await asyncio.Event().wait()
+        else:
+            out.write(answer)
+            await out.drain()
 
-    server = await asyncio.start_server(on_connection, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for writer in writers:
-            writer.close()
-        await server.wait_closed()
+    async with _listening(say) as url:
+        yield url
 
 
 class Slow:
@@ -120,17 +144,13 @@ class Slow:
     def __init__(self) -> None:
         self.count = 0
         self.is_open = asyncio.Event()
-        self._calls: set[asyncio.Task[Any]] = set()
 
-    async def on_connection(self, reader: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
+    async def answer(self, out: asyncio.StreamWriter) -> None:
         """Count the request, and answer in time."""
-        with contextlib.suppress(ConnectionError):
-            await reader.readuntil(b"\r\n\r\n")
-            self.count += 1
-            await self.is_open.wait()
-            out.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-            await out.drain()
-        out.close()
+        self.count += 1
+        await self.is_open.wait()
+        out.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await out.drain()
 
     async def until(self, count: int) -> None:
         """Wait until so many requests have come."""
@@ -145,11 +165,20 @@ class Slow:
 async def slow(context: ssl.SSLContext | None = None) -> AsyncIterator[tuple[Slow, str]]:
     """Serve slowly, by TLS when a context is given."""
     answering = Slow()
-    listener = await asyncio.start_server(answering.on_connection, "127.0.0.1", 0, ssl=context)
-    try:
-        port = listener.sockets[0].getsockname()[1]
-        yield answering, f"https://localhost:{port}/" if context else f"http://127.0.0.1:{port}/"
-    finally:
-        answering.is_open.set()
-        listener.close()
-        await listener.wait_closed()
+    async with _listening(answering.answer, context) as url:
+        yield answering, url
+
+
+@contextlib.asynccontextmanager
+async def trickle() -> AsyncIterator[str]:
+    """Serve a body that never ends, a byte now and then."""
+
+    async def say(out: asyncio.StreamWriter) -> None:
+        out.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while True:
+            out.write(b"x")
+            await out.drain()
+            await asyncio.sleep(0.02)
+
+    async with _listening(say) as url:
+        yield url

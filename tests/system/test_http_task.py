@@ -12,8 +12,9 @@ from batuta.model.command import UpdateTask
 from batuta.model.execution import TaskStatus
 from batuta.model.payload import Payload
 from batuta.runtime.view import RunView
+from batuta.workers.system import connection
 from tests.system.conftest import House, housed
-from tests.system.server import Target, raw, slow
+from tests.system.server import Target, raw, slow, trickle
 
 FORM = "application/x-www-form-urlencoded"
 BEGINS = "Failed to invoke HTTP task due to: "
@@ -187,6 +188,17 @@ async def test_a_server_that_never_answers_fails_the_task_after_its_read_time(
 
     assert reason_of(run) == f"GET {url}: no answer within 50 ms (readTimeOut)"
     assert response_of(run) == reason_of(run), "without an answer it is a text, as in OSS"
+
+
+async def test_a_server_that_trickles_does_not_hold_the_task_for_ever(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "TOTAL_S", 0.1)
+
+    async with trickle() as url:
+        run = await house.call(uri=url, method="GET", connectionTimeOut=400, readTimeOut=400)
+
+    assert reason_of(run) == f"no whole answer from {url} within 0.8 s"
 
 
 @pytest.mark.parametrize(
