@@ -29,6 +29,7 @@ WORKFLOW_DEF, TASK_DEF = "workflow_def", "task_def"
 GRAPHS_BYTES_MAX = 64 * 1024 * 1024  # of snapshots whose graphs stay in memory
 GRAPH_BYTES_FACTOR = 12  # memory of a graph for each byte of its snapshot, measured
 LATEST = 0
+PIN_MS_MAX = 1_000  # how long a node starts what another node has registered anew meanwhile
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 _SNAPSHOT_DECODER = msgspec.json.Decoder(Snapshot)
@@ -39,17 +40,25 @@ class Definitions:
 
     Args:
         is_strict: Refuse what OSS refuses (DESIGN.md 6); lenient accepts the older forms too.
+        is_shared: Other nodes register too; theirs are seen within PIN_MS_MAX.
     """
 
     def __init__(
-        self, catalog: Catalog, now_ms: Callable[[], int], *, is_strict: bool = False
+        self,
+        catalog: Catalog,
+        now_ms: Callable[[], int],
+        *,
+        is_strict: bool = False,
+        is_shared: bool = False,
     ) -> None:
         self._catalog = catalog
         self._now_ms = now_ms
         self._is_strict = is_strict
+        self._is_shared = is_shared
         self._graphs: dict[str, Graph] = {}
         self._graph_bytes: dict[str, int] = {}
-        self._pins: dict[tuple[str, int], PinnedDefinition] = {}
+        self._pins: dict[tuple[str, int], tuple[PinnedDefinition, int]] = {}  # and since when
+        self._registrations = 0
         self._stored: set[str] = set()
         self._lock = asyncio.Lock()
 
@@ -100,7 +109,7 @@ class Definitions:
         """
         if not await self._catalog.delete_document(WORKFLOW_DEF, name, version):
             raise NotFoundError(f"no version {version} of workflow definition {name!r}")
-        self._pins.clear()
+        self._forget_pins()
 
     async def validate(self, document: Any) -> list[Fault]:
         """Return what is wrong with a workflow definition; empty when it may be registered."""
@@ -152,12 +161,15 @@ class Definitions:
         """
         if not await self._catalog.delete_document(TASK_DEF, name):
             raise NotFoundError(f"no task definition {name!r}")
-        self._pins.clear()
+        self._forget_pins()
 
     def pinned(self, name: str, version: int) -> PinnedDefinition | None:
         """Return the snapshot of a definition if it is in memory, graph included."""
-        pinned = self._pins.get((name, version))
-        return pinned if pinned is not None and pinned.definition in self._graphs else None
+        pinned, at_ms = self._pins.get((name, version), (None, 0))
+        if pinned is None or pinned.definition not in self._graphs:
+            return None
+        is_old = self._is_shared and self._now_ms() - at_ms > PIN_MS_MAX
+        return None if is_old else pinned
 
     async def pin(self, name: str, version: int = LATEST) -> PinnedDefinition:
         """Return the stored snapshot of a definition as registered now.
@@ -172,10 +184,17 @@ class Definitions:
             found = self.pinned(name, version)  # somebody else may have done it meanwhile
             if found is not None:
                 return found
+            at_ms, registration = self._now_ms(), self._registrations
             definition = await self.get_workflow_def(name, version)
             found = await self.pin_inline(definition)
-            self._pins[name, version] = found
+            if registration == self._registrations:  # else it may be out of date already
+                self._pins[name, version] = (found, at_ms)
         return found
+
+    def _forget_pins(self) -> None:
+        """Have the next starts look up what is registered now."""
+        self._registrations += 1
+        self._pins.clear()
 
     async def pin_inline(self, definition: WorkflowDef) -> PinnedDefinition:
         """Return the stored snapshot of a definition that came with its start."""
@@ -289,9 +308,10 @@ class Definitions:
             )
             for definition in definitions
         ]
-        done = await self._catalog.put_documents(documents, overwrite=overwrite)
-        self._pins.clear()
-        return done
+        try:
+            return await self._catalog.put_documents(documents, overwrite=overwrite)
+        finally:
+            self._forget_pins()  # also after an error: its outcome may be unknown
 
 
 def _all_tasks(tasks: Sequence[WorkflowTask]) -> list[WorkflowTask]:

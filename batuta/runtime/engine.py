@@ -97,7 +97,9 @@ class Engine:
         self._version = version
         self._started_at_ms = now_ms()
         self._id_count = 0
-        self.definitions = Definitions(store, now_ms, is_strict=is_strict)
+        self.definitions = Definitions(
+            store, now_ms, is_strict=is_strict, is_shared=store.is_shared
+        )
         self.searches = Searches(store, self.definitions)
         self._cache = Cache(cache_bytes_max)
         self._fetcher = Fetcher(store, self.definitions, scripts)

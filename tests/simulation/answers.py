@@ -41,11 +41,16 @@ class Ledger:
         self.sent: dict[str, set[bytes]] = {}  # outputs ever reported, by task id
         self.given_back: Counter[str] = Counter()  # IN_PROGRESS reports sent, by task id
 
-    def on_start(self, workflow_id: str) -> None:
-        """I22: a started run is stored."""
+    def on_start(self, workflow_id: str, version_at_call: int) -> None:
+        """I22: a started run is stored, of a version no older than was registered by then."""
         self.started[workflow_id] = None
         if workflow_id not in self._state.runs:
             self._fail("I22", "a start was answered before it was stored", workflow_id)
+            return
+        version = self._state.runs[workflow_id].workflow.definition_version
+        if version < version_at_call:
+            why = f"version {version} was started after {version_at_call} had been registered"
+            self._fail("I39", why, workflow_id)
 
     def on_update(self, command: UpdateTask, updated: Updated) -> None:
         """I13, I14: an acknowledged end is stored; the answer is not ahead of the disk."""

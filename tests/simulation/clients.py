@@ -13,9 +13,10 @@ from batuta.model.command import (
 from batuta.model.error import BatutaError
 from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.model.payload import Payload
+from batuta.runtime.definitions import PIN_MS_MAX
 from batuta.runtime.view import StartRequest
 from tests.simulation.answers import ANY_TASK
-from tests.simulation.definitions import EAST
+from tests.simulation.definitions import EAST, workflow_definition
 from tests.simulation.world import GoneError, World
 
 _COMMANDS = {
@@ -28,7 +29,7 @@ _COMMANDS = {
 # Retries and resumes weigh more: that is where engines of this kind have had most of their bugs.
 _MEDDLING = (
     *("pause", "resume", "resume", "terminate", "retry", "retry", "retry_all"),
-    *("reference", "look", "look", "heartbeat"),
+    *("reference", "look", "look", "heartbeat", "define"),
 )
 
 # Ended by hand, these would say something else than their children.
@@ -43,12 +44,14 @@ class Clients:
     """All clients of a world.
 
     Args:
-        names: The definitions that may be started.
+        documents: The definitions that may be started, each of which may name those before it.
     """
 
-    def __init__(self, world: World, names: list[str]) -> None:
+    def __init__(self, world: World, documents: list[dict[str, Any]]) -> None:
         self._world = world
-        self._names = names
+        self._documents = documents
+        # By name, the version acknowledged as registered, and since when every node starts it.
+        self._registered = {document["name"]: [(1, 0.0)] for document in documents}
         self._chance = world.chance.stream("clients")
 
     async def start_runs(self, count: int, within_s: float) -> None:
@@ -61,14 +64,21 @@ class Clients:
         world = self._world
         value: Any = self._chance.choice([0, 1, 2, "x" * 300])
         request = StartRequest(
-            name=self._chance.choice(self._names),
+            name=self._chance.choice(self._documents)["name"],
             input=Payload.of({"n": value}),
             priority=self._chance.choice([0, 0, 7]),
             task_to_domain=self._chance.choice(_DOMAINS),
         )
         for _ in range(5):
             node = world.any_node("start")
-            work = world.call(node, lambda e: e.start(request), "start", world.ledger.on_start)
+            now_s = world.loop.time()
+            version = max(v for v, at_s in self._registered[request.name] if at_s <= now_s)
+            work = world.call(
+                node,
+                lambda e: e.start(request),
+                "start",
+                lambda run, version=version: world.ledger.on_start(run, version),
+            )
             try:
                 await world.abandoned(work, "start")
             except (GoneError, BatutaError):
@@ -88,6 +98,8 @@ class Clients:
             kind = self._chance.choice(_MEDDLING)
             if kind == "reference":
                 work = self._report(run)
+            elif kind == "define":
+                work = self._redefine()
             elif kind == "look":
                 work = self._look(run)
             elif kind == "heartbeat":
@@ -172,6 +184,25 @@ class Clients:
             await world.call(node, lambda e: e.status(), "status")
         except (GoneError, BatutaError):
             return
+
+    async def _redefine(self) -> None:
+        """Register a new version of a definition; runs under way keep theirs."""
+        place = self._chance.randrange(len(self._documents))
+        name = self._documents[place]["name"]
+        version = max(self._registered[name])[0] + 1
+        before = [document["name"] for document in self._documents[:place]]
+        document = {**workflow_definition(self._chance, name, before), "version": version}
+        work = self._world.call(
+            self._world.any_node("define"),
+            lambda e: e.definitions.put_workflow_defs([document], overwrite=True),
+            "define",
+        )
+        try:
+            await self._world.abandoned(work, "define")
+        except (GoneError, BatutaError):
+            return
+        delay_s = PIN_MS_MAX / 1_000 if self._world.node_count > 1 else 0.0
+        self._registered[name].append((version, self._world.loop.time() + delay_s))
 
     async def _beat(self, run: str) -> None:
         world = self._world

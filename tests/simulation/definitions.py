@@ -43,23 +43,22 @@ def workflow_definitions(chance: random.Random, *, count: int) -> list[dict[str,
     found: list[dict[str, Any]] = [{"name": CLEANUP, "version": 1, "tasks": [simple]}]
     for number in range(count):
         names = [document["name"] for document in found[1:]]
-        document: dict[str, Any] = {
-            "name": f"pipeline{number}",
-            "version": 1,
-            "tasks": _Writer(chance, names).sequence(1),
-        }
-        if chance.random() < 0.4:
-            document["failureWorkflow"] = CLEANUP
-        if chance.random() < 0.15:
-            document["timeoutSeconds"] = chance.choice([15, 40])
-            document["timeoutPolicy"] = "TIME_OUT_WF"
-        if chance.random() < 0.3:
-            document["outputParameters"] = {
-                "n": "${workflow.input.n}",
-                "v": "${workflow.variables.v}",
-            }
-        found.append(document)
+        found.append(workflow_definition(chance, f"pipeline{number}", names))
     return found
+
+
+def workflow_definition(chance: random.Random, name: str, children: list[str]) -> dict[str, Any]:
+    """Return one definition, which may start ``children``."""
+    tasks = _Writer(chance, children).sequence(1)
+    document: dict[str, Any] = {"name": name, "version": 1, "tasks": tasks}
+    if chance.random() < 0.4:
+        document["failureWorkflow"] = CLEANUP
+    if chance.random() < 0.15:
+        document["timeoutSeconds"] = chance.choice([15, 40])
+        document["timeoutPolicy"] = "TIME_OUT_WF"
+    if chance.random() < 0.3:
+        document["outputParameters"] = {"n": "${workflow.input.n}", "v": "${workflow.variables.v}"}
+    return document
 
 
 class _Writer:

@@ -110,7 +110,7 @@ async def _phases(world: World) -> None:
     await first.engine.definitions.put_task_defs(task_definitions(chance))
     for document in documents:
         await first.engine.definitions.put_workflow_defs([document], overwrite=True)
-    clients = Clients(world, [d["name"] for d in documents if d["name"] != CLEANUP])
+    clients = Clients(world, [d for d in documents if d["name"] != CLEANUP])
     world.is_calm = False
     actors = [
         clients.start_runs(RUNS, SAFETY_S * 0.7),
