@@ -9,7 +9,15 @@ from collections.abc import Sequence
 import msgspec
 
 from batuta.core.execution import Execution
-from batuta.model.change import Change, PutLease, PutTask, PutWorkflow, Release, RetireTask
+from batuta.model.change import (
+    Change,
+    PutLease,
+    PutTask,
+    PutWorkflow,
+    Release,
+    RemoveWorkflow,
+    RetireTask,
+)
 
 
 def apply(execution: Execution, changes: Sequence[Change], *, now_ms: int) -> Execution:
@@ -33,6 +41,8 @@ def apply(execution: Execution, changes: Sequence[Change], *, now_ms: int) -> Ex
             execution.leases[change.lease.task_id] = change.lease
         elif isinstance(change, RetireTask):
             execution.retire(change.seq)
+        elif isinstance(change, RemoveWorkflow):
+            execution.is_removed = True
     execution.workflow = msgspec.structs.replace(
         execution.workflow, version=execution.workflow.version + 1, updated_at_ms=now_ms
     )

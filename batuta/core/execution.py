@@ -93,6 +93,7 @@ class Execution:
         "graph",
         "input",
         "inputs",
+        "is_removed",
         "latest",
         "latest_of_node",
         "leases",
@@ -141,6 +142,7 @@ class Execution:
         self.active_count = 0
         self.seq_last = workflow.seq_last
         self.size_bytes = RUN_BYTES
+        self.is_removed = False  # nothing more is decided on it
 
     def fork(self) -> "Execution":
         """Return a copy in O(1) whose changes do not show here. Leases are shared, read-only."""
@@ -166,6 +168,7 @@ class Execution:
         copy.active_count = self.active_count
         copy.seq_last = self.seq_last
         copy.size_bytes = self.size_bytes
+        copy.is_removed = self.is_removed
         return copy
 
     def task(self, task_id: str) -> Task | None:

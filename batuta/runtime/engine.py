@@ -14,12 +14,9 @@ from msgspec.structs import replace
 from batuta.core.decide import decide
 from batuta.core.identity import uuid7
 from batuta.model.command import (
+    Control,
     LogTask,
-    PauseWorkflow,
-    ResumeWorkflow,
-    RetryWorkflow,
     StartWorkflow,
-    TerminateWorkflow,
     UpdateReference,
     UpdateTask,
 )
@@ -34,6 +31,7 @@ from batuta.runtime.commit.load import TROUBLE_WAIT_S
 from batuta.runtime.definitions import Definitions
 from batuta.runtime.fetch import Fetcher, ScriptRunner, whole_run, whole_tasks
 from batuta.runtime.lifecycle import Supervisor
+from batuta.runtime.operations import Operations
 from batuta.runtime.queues import LOCAL_WORKER, Waiter
 from batuta.runtime.search import Searches
 from batuta.runtime.timers import Timers
@@ -50,6 +48,7 @@ from batuta.runtime.view import (
     task_view,
     updated,
 )
+from batuta.runtime.waiting import Waiting
 from batuta.store.base import Catalog, Journal, LogLine, Search, Store, Touch
 
 PRIORITY_MAX = 99
@@ -58,8 +57,6 @@ DRAIN_PAUSE_S = 0.005  # between two looks whether the committer is idle
 DRAIN_S = 10.0  # how long stopping waits for what was accepted
 
 _log = logging.getLogger(__name__)
-
-Control = PauseWorkflow | ResumeWorkflow | TerminateWorkflow | RetryWorkflow
 
 
 class EngineStore(Store, Catalog, Journal, Search, Protocol):
@@ -118,6 +115,8 @@ class Engine:
         self.timers = Timers(store, self.committer, now_ms)
         self.supervisor = Supervisor(now_ms)
         self.listeners: list[Callable[[Share], None]] = []
+        self.operations = Operations(store, self.committer)
+        self.waiting = Waiting(self.committer, self.listeners)
         self.is_ready = False
         self.is_draining = False
 
@@ -144,6 +143,7 @@ class Engine:
         self.is_draining = True
         self.timers.stop()
         self.committer.queues.release_all()
+        self.waiting.release_all()
 
     async def stop(self) -> None:
         """Drain, finish what was accepted, stop the loops."""
@@ -192,7 +192,7 @@ class Engine:
         return command.workflow_id
 
     async def control(self, command: Control, *, actor: str = "") -> None:
-        """Pause, resume, terminate or retry a run.
+        """Pause, resume, terminate, retry, restart, skip a task of, or remove a run, and so on.
 
         Raises:
             NotFoundError: No such run; ConflictError: its status does not allow it.

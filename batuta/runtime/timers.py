@@ -15,8 +15,14 @@ from collections.abc import Callable
 import msgspec
 
 from batuta.model.change import ClearTimer
-from batuta.model.command import Command, ExpireLease, FireTimer, decode_command
-from batuta.model.error import BatutaError
+from batuta.model.command import (
+    Command,
+    ExpireLease,
+    FireTimer,
+    StartWorkflow,
+    decode_command,
+)
+from batuta.model.error import BatutaError, NotFoundError
 from batuta.model.execution import Lease
 from batuta.runtime.clock import pause
 from batuta.runtime.commit.batch import Share
@@ -195,7 +201,7 @@ class Timers:
 
     async def _deliver(self, key: _Key, command: Command, send_id: int | None) -> None:
         try:
-            await self._committer.submit(command, actor="timer", send_id=send_id)
+            await self._submit(command, send_id)
         except Exception as error:  # noqa: BLE001  one row's failure is noted, not raised
             self._running.discard(key)
             self._note_failure(key, command, send_id, error)
@@ -204,6 +210,15 @@ class Timers:
             self._failures.pop(key, None)
             if send_id is not None:
                 self._is_hinted.set()
+
+    async def _submit(self, command: Command, send_id: int | None) -> None:
+        try:
+            await self._committer.submit(command, actor="timer", send_id=send_id)
+        except NotFoundError:
+            is_start = isinstance(command, StartWorkflow)
+            if is_start or not await self._store.forget_sends(command.workflow_id):
+                raise
+            # Its run was removed: no row of it is left, and nobody to be told.
 
     def _note_failure(
         self, key: _Key, command: Command, send_id: int | None, error: Exception

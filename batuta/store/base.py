@@ -203,6 +203,13 @@ class Store(Protocol):
         """
         ...
 
+    async def forget_sends(self, workflow_id: str) -> bool:
+        """Delete the Sends for a run that is not there; False, and no change, when it is.
+
+        A run may be removed before others know of it, and then nobody is left to be told.
+        """
+        ...
+
     async def find_task(self, task_id: str) -> str | None:
         """Return the id of the run that has this task, or None."""
         ...

@@ -4,11 +4,14 @@ from batuta.model.command import (
     ChildEnded,
     Command,
     LogTask,
+    RerunWorkflow,
+    SkipTask,
     StartWorkflow,
     UpdateReference,
     UpdateTask,
 )
 from batuta.model.error import BusyError
+from batuta.model.payload import Payload
 
 INBOX_MAX = 20_000  # commands waiting; starts beyond it are refused at once
 # Payloads of commands without an answer: what a node in trouble may grow by, whatever the clients
@@ -43,13 +46,20 @@ def payload_bytes(command: Command) -> int:
         case StartWorkflow():
             return command.input.size_bytes
         case UpdateTask():
-            output_bytes = command.output.size_bytes if command.output is not None else 0
-            return output_bytes + sum(map(len, command.logs))
+            return _size(command.output) + sum(map(len, command.logs))
         case UpdateReference():
-            return command.output.size_bytes if command.output is not None else 0
+            return _size(command.output)
         case ChildEnded():
             return command.output.size_bytes
+        case RerunWorkflow():
+            return _size(command.task_input) + _size(command.input)
+        case SkipTask():
+            return _size(command.input) + _size(command.output)
         case LogTask():
             return len(command.line)
         case _:
             return 0
+
+
+def _size(payload: Payload | None) -> int:
+    return 0 if payload is None else payload.size_bytes

@@ -25,10 +25,12 @@ from batuta.model.change import (
     PutTask,
     PutWorkflow,
     Release,
+    RemoveWorkflow,
     Send,
     SetTimer,
 )
 from batuta.model.command import Command, StartWorkflow, UpdateReference
+from batuta.model.error import NotFoundError
 from batuta.model.execution import Task, Workflow
 from batuta.runtime.commit.backlog import Backlog, payload_bytes
 from batuta.runtime.queues import Waiter
@@ -168,7 +170,7 @@ class Share:
                 self.timers[change.task_id, change.kind] = change
             elif isinstance(change, Send):
                 sends.append(change)
-            else:
+            elif not isinstance(change, RemoveWorkflow):  # which is written last
                 self.other.append(change)
         return sends
 
@@ -185,6 +187,8 @@ class Share:
         changes.extend(self.timers.values())
         changes.extend(self.enqueued.values())
         changes.extend(self.leased)
+        if self.execution.is_removed:
+            changes.append(RemoveWorkflow(self.execution.workflow.workflow_id))
         return RunChanges(
             workflow_id=self.execution.workflow.workflow_id,
             version_from=self.version_from,
@@ -256,6 +260,8 @@ def decide_on(
         BatutaError: The run's state refuses the command.
     """
     command = submitted.command
+    if share.execution.is_removed:
+        raise NotFoundError(f"no workflow {command.workflow_id!r}")
     if isinstance(command, UpdateReference):
         meant = open_task(share.execution, command.reference_name)
         submitted.task_id = meant.task_id if meant else ""

@@ -34,8 +34,11 @@ class Cache:
         return self._runs.get(workflow_id)
 
     def put(self, execution: Execution) -> None:
-        """Keep a run, or note its new size."""
+        """Keep a run, or note its new size; forget one that was removed."""
         workflow_id = execution.workflow.workflow_id
+        if execution.is_removed:
+            self.drop(workflow_id)
+            return
         self.size_bytes += execution.size_bytes - self._sizes.get(workflow_id, 0)
         self._sizes[workflow_id] = execution.size_bytes
         self._runs.pop(workflow_id, None)

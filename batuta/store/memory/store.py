@@ -138,6 +138,17 @@ class MemoryStore:
             key=lambda lease: lease.task_id,
         )
 
+    async def forget_sends(self, workflow_id: str) -> bool:
+        """Delete the Sends for a run that is not there; see ``Store.forget_sends``."""
+        await self._reach("forget_sends")
+        if workflow_id in self.state.runs:
+            return False
+        for send_id, send in list(self.state.sends.items()):
+            if send.workflow_id == workflow_id:
+                del self.state.sends[send_id]
+                self.state.rows_written += 1
+        return True
+
     async def find_task(self, task_id: str) -> str | None:
         """Return the id of the run that has this task, or None."""
         await self._reach("find_task")

@@ -53,6 +53,14 @@ async def commit(session: Session, batch: Batch) -> Committed:
     return Committed(verdicts=verdicts, claimed=claimed, touched=touched)
 
 
+async def forget_sends(session: Session, workflow_id: str) -> bool:
+    """Delete the Sends for a run that is not there; see ``Store.forget_sends``."""
+    is_gone: bool = await session.value(statements.IS_GONE, workflow_id)
+    if is_gone:
+        session.wrote(await session.run(statements.FORGET_SENDS, workflow_id))
+    return is_gone
+
+
 async def _lock(session: Session, keys: Wanted) -> World:
     world = World()
     if keys.runs:

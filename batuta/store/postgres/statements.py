@@ -210,3 +210,6 @@ WITH head AS (
 )
 SELECT pg_notify($10::text, $11::text) WHERE $11::text <> ''
 """
+
+IS_GONE = "SELECT NOT EXISTS (SELECT 1 FROM workflow WHERE id = $1::uuid)"
+FORGET_SENDS = "DELETE FROM send WHERE workflow_id = $1::uuid"

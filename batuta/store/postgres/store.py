@@ -17,7 +17,7 @@ from batuta.store.base import (
     QueueDepth,
 )
 from batuta.store.postgres import catalog, find, read, schema, search
-from batuta.store.postgres.commit import commit
+from batuta.store.postgres.commit import commit, forget_sends
 from batuta.store.postgres.link import CONNECTIONS_MAX, Link, Session, connect
 from batuta.store.query.tree import FoundTask, Page, Query, Sort
 
@@ -86,6 +86,10 @@ class PostgresStore:
     async def held_by(self, worker_id: str) -> list[Lease]:
         """Return a worker's leases; see ``Store.held_by``."""
         return await self._link.read(partial(read.held_by, worker_id=worker_id))
+
+    async def forget_sends(self, workflow_id: str) -> bool:
+        """Delete the Sends for a run that is not there; see ``Store.forget_sends``."""
+        return await self._link.write(partial(forget_sends, workflow_id=workflow_id))
 
     async def find_task(self, task_id: str) -> str | None:
         """Return the id of the run that has this task, or None."""

@@ -84,6 +84,13 @@ ON CONFLICT (id) DO UPDATE SET
     ended_at = excluded.ended_at, priority = excluded.priority, doc = excluded.doc,
     {_kept("input")}, {_kept("output")}, {_kept("variables")};
 
+-- What only a restart changes: named above, their indexes would be written each time.
+UPDATE workflow SET
+    definition = value ->> '$[0].d', definition_version = coalesce(value ->> '$[0].dv', 1),
+    created_at = coalesce(value ->> '$[0].ca', 0)
+FROM jsonb_each({{workflows}}) WHERE workflow.id = unhex(value ->> '$[0].id', '-')
+    AND (created_at, definition) IS NOT (coalesce(value ->> '$[0].ca', 0), value ->> '$[0].d');
+
 UPDATE workflow SET version = value ->> 1, updated_at = value ->> 2
 FROM jsonb_each({{bumps}}) WHERE workflow.id = unhex(value ->> 0, '-');
 

@@ -25,7 +25,7 @@ from batuta.store.sqlite import catalog, find, reading
 from batuta.store.sqlite.connection import ConnectionThread, open_connection
 from batuta.store.sqlite.opening import Lock, migrate, take_lock
 from batuta.store.sqlite.trigger import PREPARE
-from batuta.store.sqlite.writing import Writer, parameters
+from batuta.store.sqlite.writing import Writer, forget_sends, parameters
 
 # Pages of the log (4 KiB each) from which on it is copied into the database: when nothing
 # waits, and in any case. Measured: 4 ms for a thousand, 10 for four thousand, so that the
@@ -118,6 +118,10 @@ class SqliteStore:
     async def held_by(self, worker_id: str) -> list[Lease]:
         """Return a worker's leases; see ``Store.held_by``."""
         return await self._reader.run(lambda connection: reading.held_by(connection, worker_id))
+
+    async def forget_sends(self, workflow_id: str) -> bool:
+        """Delete the Sends for a run that is not there; see ``Store.forget_sends``."""
+        return await self._writer.run(lambda connection: forget_sends(connection, workflow_id))
 
     async def find_task(self, task_id: str) -> str | None:
         """Return the id of the run that has this task, or None."""

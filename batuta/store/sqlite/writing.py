@@ -24,6 +24,9 @@ _OF_THE_ROWS = (
     apsw.TooBigError,
 )
 
+_IS_GONE = "SELECT NOT EXISTS (SELECT 1 FROM workflow WHERE id = unhex(:id, '-'))"
+_FORGET_SENDS = "DELETE FROM send WHERE workflow_id = unhex(:id, '-')"
+
 _encode = msgspec.json.Encoder().encode
 _PICKED: msgspec.json.Decoder[list[tuple[int, Lease]]] = msgspec.json.Decoder(
     list[tuple[int, Lease]]
@@ -194,6 +197,14 @@ def _judge(rows: Sequence[tuple[Any, ...]]) -> dict[int, Verdict]:
         _, d, holder = min(rows, key=lambda row: row[1])
         verdicts[d] = Taken(holder) if holder else Stale()
     return verdicts
+
+
+def forget_sends(connection: apsw.Connection, workflow_id: str) -> bool:
+    """Delete the Sends for a run that is not there; False, and no change, when it is."""
+    is_gone = bool(connection.execute(_IS_GONE, {"id": workflow_id}).get)
+    if is_gone:  # and stays so: only this thread writes
+        connection.execute(_FORGET_SENDS, {"id": workflow_id})
+    return is_gone
 
 
 def _touched(touches: Sequence[Touch], found: set[int]) -> list[bool]:

@@ -296,6 +296,28 @@ class RunCases:
         # The journal is append-only, so that even a removal can be read back.
         assert await store.settled([(header.workflow_id, 2, "r")]) == [True]
 
+    async def test_sends_for_a_run_that_is_not_there_are_forgotten(self, store: Subject) -> None:
+        here, other = await a_run(store), await a_run(store)
+        gone = builders.new_id()
+        sends = [Send(PauseWorkflow(workflow_id)) for workflow_id in (gone, here.workflow_id, gone)]
+        await accept(store, step(other.workflow_id, 1, *sends))
+
+        assert await store.forget_sends(gone) is True
+        assert await store.forget_sends(here.workflow_id) is False
+
+        due = await store.due(NOW_MS, 10)
+        assert [send.workflow_id for send in due.sends] == [here.workflow_id]
+
+    async def test_a_restart_changes_what_a_run_is_listed_by(self, store: Subject) -> None:
+        first, second = await a_run(store), await a_run(store)
+        later = replace(first, created_at_ms=NOW_MS + 9, definition="d2", definition_version=7)
+
+        await accept(store, step(first.workflow_id, 1, put_workflow(later, first)))
+
+        recent = await store.recent(limit=9)
+        assert [one.workflow_id for one in recent] == [first.workflow_id, second.workflow_id]
+        assert (recent[0].definition, recent[0].definition_version) == ("d2", 7)
+
     async def _is_gone(self, store: Subject, wanted: tuple[str, int, str]) -> bool:
         try:
             await store.fetch([wanted])
