@@ -4,8 +4,6 @@
 fresh load, deciding twice gives the same and changes nothing, the journal folds to the headers.
 """
 
-import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import hypothesis.strategies as st
@@ -32,8 +30,8 @@ from batuta.model.error import BatutaError
 from batuta.model.execution import Task, TaskStatus, WorkflowStatus
 from batuta.model.payload import EMPTY, Payload
 from tests.scenario.driver import START_MS, Run, World
+from tests.unit.builder import SCRIPTS, Builder
 
-DEPTH_MAX = 3
 STEPS_MAX = 400  # commands in which a run of these sizes must come to its end
 SECOND_MS = 1_000
 REPORTS = (
@@ -64,82 +62,6 @@ RESTART, RERUN_ALL, SKIP, CALLBACKS = 15, 16, 17, 18
 STEP = st.tuples(st.integers(0, 18), st.integers(0, 1_000))  # what to do, and to which
 
 
-class Builder:
-    """Draws definitions: any operator, in any other, with names of its own."""
-
-    def __init__(self, draw: st.DrawFn) -> None:
-        self.draw = draw
-        self.names = (f"t{number}" for number in itertools.count())
-        self._loops: list[str] = []
-        self._last: list[str] = []
-
-    def tasks(self, depth: int, *, least: int = 1) -> list[dict[str, Any]]:
-        count = self.draw(st.integers(least, 3))
-        return [task for _ in range(count) for task in self.task(depth)]
-
-    def task(self, depth: int) -> Iterator[dict[str, Any]]:
-        kinds = ["SIMPLE", "SIMPLE", "WAIT", "SET_VARIABLE", "SUB_WORKFLOW", "TERMINATE"]
-        if depth < DEPTH_MAX:
-            kinds += ["FORK_JOIN", "FORK_JOIN", "DO_WHILE", "SWITCH", "DECISION"]
-        kind = self.draw(st.sampled_from(kinds))
-        task: dict[str, Any] = {"ref": next(self.names), "type": kind}
-        task["name"] = self.draw(st.sampled_from(["plain", "slow", "limited", "strict", "none"]))
-        if kind != "TERMINATE":
-            task["optional"] = self.draw(st.booleans())
-        task["permissive"] = self.draw(st.integers(0, 5)) == 0
-        task["startDelay"] = self.draw(st.sampled_from([0, 0, 0, 5]))
-        yield {**task, **self.parts(kind, task["ref"], depth)}
-        if kind == "FORK_JOIN":
-            yield {"ref": next(self.names), "type": "JOIN", "joinOn": self._join_on()}
-
-    def parts(self, kind: str, ref: str, depth: int) -> dict[str, Any]:
-        draw = self.draw
-        match kind:
-            case "FORK_JOIN":
-                count = draw(st.integers(1, 3))
-                branches = [self.tasks(depth + 1, least=0) for _ in range(count)]
-                self._last = [branch[-1]["ref"] for branch in branches if branch]
-                return {"forkTasks": branches}
-            case "DO_WHILE":
-                loop: dict[str, Any] = {"loopOver": self.tasks(depth + 1)}
-                kept = draw(st.sampled_from([{}, {}, {"keepLastN": 1}, {"keepLastN": 2}]))
-                items = draw(st.sampled_from([{}, {}, {"_items": [1, 2]}, {"_items": []}]))
-                loop["in"] = {**kept, **items}
-                if not items or draw(st.booleans()):
-                    loop["loopCondition"] = f"$.{ref}.iteration < {draw(st.integers(0, 3))}"
-                self._loops.append(ref)
-                return loop
-            case "SWITCH":
-                cases = {"1": self.tasks(depth + 1, least=0), "2": self.tasks(depth + 1)}
-                return {
-                    "evaluatorType": "value-param",
-                    "expression": "k",
-                    "in": {"k": draw(st.sampled_from([1, 2, 3]))},
-                    "decisionCases": cases,
-                    "defaultCase": self.tasks(depth + 1, least=0),
-                }
-            case "DECISION":
-                cases = {"x": self.tasks(depth + 1)}
-                given_case = draw(st.sampled_from(["x", "y"]))
-                return {"caseValueParam": "k", "in": {"k": given_case}, "decisionCases": cases}
-            case "WAIT":
-                return {"in": draw(st.sampled_from([{}, {"duration": "5s"}, {"duration": "?"}]))}
-            case "SUB_WORKFLOW":
-                child = draw(st.sampled_from(["child", "child", "gone"]))
-                return {"subWorkflowParam": {"name": child}, "in": {"x": 1}}
-            case "SET_VARIABLE":
-                return {"in": {"v": "${workflow.variables.v}", "last": ref}}
-            case "TERMINATE":
-                status = draw(st.sampled_from(["COMPLETED", "FAILED", "TERMINATED", "?"]))
-                return {"in": {"terminationStatus": status}}
-        loop = draw(st.sampled_from([*self._loops, "none"]))
-        return {"in": {"v": "${workflow.variables.last}", "pass": f"${{{loop}.output.iteration}}"}}
-
-    def _join_on(self) -> list[str]:
-        names = [*self._last, "typo"] if self.draw(st.integers(0, 9)) == 0 else self._last
-        return [name for name in names if self.draw(st.integers(0, 4)) > 0]
-
-
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     world = World()
@@ -154,6 +76,7 @@ def worlds(draw: st.DrawFn) -> World:
             ]
         )
     )
+    world.scripts.update(SCRIPTS)
     child = [{"ref": "a", "name": "plain"}, {"ref": "b", "type": "WAIT", "in": {"duration": "9s"}}]
     world.define({"name": "child", "tasks": child})
     world.define({"name": "undo", "tasks": [{"ref": "u", "name": "plain"}]})
@@ -265,7 +188,7 @@ def finish(world: World) -> None:
             if run.execution.workflow.status is WorkflowStatus.PAUSED:
                 world.submit(ResumeWorkflow(run.execution.workflow.workflow_id))
             for task in run.execution.live_tasks():
-                if task.queue is not None or task.task_type == "WAIT":
+                if task.queue is not None or task.task_type in {"WAIT", "HUMAN"}:
                     report(world, run, task, TaskStatus.COMPLETED)
         world.advance(world.now_ms + 10 * SECOND_MS)
     raise AssertionError("a run does not come to its end")
