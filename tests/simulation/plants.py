@@ -13,7 +13,7 @@ from batuta.core.commands import update
 from batuta.core.execution import Execution
 from batuta.model.change import Send, SetTimer
 from batuta.model.command import ChildEnded, ExpireLease
-from batuta.runtime import timers
+from batuta.runtime import definitions, timers
 from batuta.runtime.commit import batch, committer, gather, handout
 from batuta.store.base import Accepted
 from batuta.store.memory import decision, queue, store
@@ -292,6 +292,11 @@ def memory_is_believed() -> Patch:
     return mock.patch.object(committer.Committer, "_is_sure", return_value=True)
 
 
+def pins_kept() -> Patch:
+    """A node goes on starting the definition that it looked up first."""
+    return mock.patch.object(definitions.Definitions, "_forget_pins", return_value=None)
+
+
 def journal_forgets_tasks() -> Patch:
     """The journal keeps the run's header only."""
     real = batch.entry_document
@@ -338,6 +343,7 @@ PLANTS: dict[str, Callable[[], Patch]] = {
         give_back_repeated,
         send_believed_settled,
         memory_is_believed,
+        pins_kept,
         journal_forgets_tasks,
         timers_never_read,
     )

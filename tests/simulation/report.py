@@ -14,6 +14,7 @@ from tests.simulation.world import Lean
 
 PROGRESS_S = 5.0
 PLANT_SEEDS_MAX = 60  # within which each planted bug must be caught
+CRASH_EVERY = 10  # points of the store between two at which a node is killed
 HOUR_S = 3_600
 
 
@@ -104,10 +105,22 @@ def catch(name: str, *, seeds_max: int = PLANT_SEEDS_MAX) -> dict[str, Any]:
     return {"caught": False, "seeds": seeds_max}
 
 
+def crash_everywhere(seed: int, report: Report, *, every: int = 1) -> list[Outcome]:
+    """Run a seed without other faults, killing a node at each ``every``-th point of the store."""
+    points = simulate(seed, Lean({"": 0.0})).points
+    outcomes = [simulate(seed, Lean({"": 0.0}, crash_at=n)) for n in range(1, points, every)]
+    for outcome in outcomes:
+        report.add(outcome)
+    report.counts["crash_points"] += len(outcomes)
+    return [outcome for outcome in outcomes if outcome.violation is not None]
+
+
 def main(seed_first: int, seed_count: int, path: Path) -> int:
     """Run everything and write the report; 1 when a promise was broken or a bug survived."""
     report = Report()
     broken = run_seeds(range(seed_first, seed_first + seed_count), report)
+    broken += crash_everywhere(seed_first, report, every=CRASH_EVERY)
+    say(f"killed a node at {report.counts['crash_points']} points of one seed")
     for name in PLANTS:
         report.plants[name] = found = catch(name)
         by = f"{found['invariant']} at seed {found['seeds'] - 1}" if found["caught"] else "NOTHING"

@@ -33,6 +33,7 @@ class Outcome:
         self.timeline = world.timeline
         self.virtual_s = world.loop.time()
         self.steps = world.loop.steps
+        self.points = world.points_reached
         self.commits = world.checks.commits
         self.runs = len(world.state.runs)
         self.faults = world.faults

@@ -10,10 +10,12 @@ import pytest
 
 from tests.simulation.loop import SimLoop, StuckError
 from tests.simulation.plants import PLANTS
-from tests.simulation.report import Report, catch, run_seeds
+from tests.simulation.report import Report, catch, crash_everywhere, run_seeds
 from tests.simulation.run import simulate
 
 SEEDS = 20  # of each test run; `make sim SEEDS=n` runs more
+CRASH_EVERY = 120  # points of the store between two at which a node is killed
+CRASH_POINTS_MIN = 5
 WORTH_COMMITS = 2_000  # below this the seeds have not done anything worth the name
 SHARE = 4  # parts that the seeds are run in, so that several processes may share them
 
@@ -40,6 +42,16 @@ def test_all_kinds_of_faults_strike_and_all_invariants_are_asked() -> None:
     asked = {f"I{n}" for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 17, 18, 19, 24, 37)}
     assert asked <= report.evaluations.keys()
     assert ("workflow", "RUNNING", "FAILED") in report.transitions
+
+
+def test_a_crash_at_any_point_of_the_store_loses_nothing() -> None:
+    report = Report()
+
+    broken = crash_everywhere(1, report, every=CRASH_EVERY)
+
+    assert not [f"{o.violation}\n{o.story()}" for o in broken]
+    assert report.counts["crash_points"] >= CRASH_POINTS_MIN
+    assert report.faults["node.crash"] == report.counts["crash_points"]
 
 
 @pytest.mark.parametrize("name", PLANTS)

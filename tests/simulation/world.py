@@ -39,6 +39,7 @@ class Lean(msgspec.Struct, frozen=True):
 
     rates: dict[str, float] = {}  # of kinds of faults; "" is for all that are not named
     node_count: int = 0
+    crash_at: int = 0  # kill the node when it reaches the store for this many-th time
 
 
 class BrokenError(AssertionError):
@@ -186,6 +187,8 @@ class World:
         self._graphs: dict[str, Graph] = {}
         self._wall_offset_ms = 0
         self._down_until_s = 0.0
+        self._crash_at = lean.crash_at
+        self.points_reached = 0  # of the store, in the safety phase
         knobs = self.chance.stream("knobs")
         self.node_count = lean.node_count or knobs.choice([1, 2])
         self.cache_bytes_max = knobs.choice([0, 30_000, 64 << 20])
@@ -300,6 +303,10 @@ class World:
         await asyncio.sleep(stream.choice([0.0, 0.0002, 0.001, 0.004]))
         if self.is_calm:
             return
+        self.points_reached += 1
+        if self.points_reached == self._crash_at:
+            self.crash(node, f"at {point}")
+            await asyncio.sleep(1e9)
         if point.startswith("commit") and chance.strikes("commit.slow", 0.01):
             self.fault("commit.slow", node.name)
             await asyncio.sleep(stream.choice([0.2, 1.0, 4.0]))
