@@ -29,8 +29,8 @@ from batuta.model.command import (
 from batuta.model.error import BatutaError
 from batuta.model.execution import Task, TaskStatus, WorkflowStatus
 from batuta.model.payload import EMPTY, Payload
+from tests.scenario.drawing import SCRIPTS, Builder
 from tests.scenario.driver import START_MS, Run, World
-from tests.unit.builder import SCRIPTS, Builder
 
 STEPS_MAX = 400  # commands in which a run of these sizes must come to its end
 SECOND_MS = 1_000
@@ -80,7 +80,11 @@ def worlds(draw: st.DrawFn) -> World:
     child = [{"ref": "a", "name": "plain"}, {"ref": "b", "type": "WAIT", "in": {"duration": "9s"}}]
     world.define({"name": "child", "tasks": child})
     world.define({"name": "undo", "tasks": [{"ref": "u", "name": "plain"}]})
-    world.define({"name": "main", "tasks": Builder(draw).tasks(0), **limits})
+    tasks = Builder(draw).tasks(0)
+    if draw(st.integers(0, 2)) == 0:
+        # Whatever it is, it is done in a loop too.
+        tasks = [{"ref": "l", "type": "DO_WHILE", "in": {"_items": [1, 2]}, "loopOver": tasks}]
+    world.define({"name": "main", "tasks": tasks, **limits})
     return world
 
 

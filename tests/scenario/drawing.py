@@ -123,7 +123,7 @@ class Builder:
     def _dynamic_fork(self, depth: int) -> dict[str, Any]:
         draw = self.draw
         match draw(st.integers(0, 4)):
-            case 0:
+            case 0 | 1:
                 tasks = [next(self.task(depth + 1)) for _ in range(draw(st.integers(0, 3)))]
                 given = {"tasks": expand({"tasks": tasks})["tasks"], "inputs": {}}
                 return {
@@ -131,7 +131,7 @@ class Builder:
                     "dynamicForkTasksInputParamName": draw(st.sampled_from(["inputs"] * 4 + ["?"])),
                     "in": given,
                 }
-            case 1:
+            case 2:
                 names = [next(self.names) for _ in range(draw(st.integers(0, 2)))]
                 listed = [{"taskName": "slow", "referenceName": name} for name in names]
                 listed.append({"workflowName": "child", "referenceName": next(self.names)})
