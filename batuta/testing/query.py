@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from batuta.model.change import Change
 from batuta.model.execution import TaskStatus, Workflow, WorkflowStatus
 from batuta.model.payload import Payload
 from batuta.store.base import Batch
@@ -125,7 +126,7 @@ class QueryCases:
         header = await a_run(store, put_task(first))
         ended = replace(first, status=TaskStatus.FAILED, ended_at_ms=NOW_MS + 9, reason="broken")
         failed = replace(header, status=WorkflowStatus.FAILED, reason="broken")
-        changes = [put_task(ended, first), put_workflow(failed, header)]
+        changes: list[Change] = [put_task(ended, first), put_workflow(failed, header)]
 
         await store.commit(batch(step(header.workflow_id, 1, *changes)))
 
