@@ -13,7 +13,10 @@ from batuta.api import hot, openapi
 from batuta.api.body import StartBody, TaskResultBody
 from batuta.api.request import Parameter, Reply, Request, Route
 from batuta.api.resource import metadata, page, task, workflow
+from batuta.api.resource.admin import ADMIN_ROUTES
+from batuta.api.resource.operation_rows import OPERATION_ROUTES
 from batuta.api.search import SEARCH_ROUTES
+from batuta.api.summary import TasksBody
 from batuta.api.wire import StatusBody, TaskBody, WorkflowBody
 from batuta.model.definition import TaskDef, WorkflowDef
 
@@ -76,6 +79,18 @@ _WORKFLOW = _group(
         query=(
             Parameter("includeOutput", bool, default=False),
             Parameter("includeVariables", bool, default=False),
+        ),
+    ),
+    _row(
+        "GET /api/workflow/{workflowId}/tasks",
+        task.list_tasks,
+        "Show a page of a run's tasks in order of creation",
+        answer=TasksBody,
+        also=(400, 404),
+        query=(
+            Parameter("start", int, 0, "How many to pass over."),
+            Parameter("count", int, task.PAGE_SIZE, "1 to 5000."),
+            Parameter("status", str, note="Repeated, or joined by commas; case does not count."),
         ),
     ),
     _row(
@@ -193,6 +208,18 @@ _TASK = _group(
         task.get_queues,
         "Show the number of ready tasks by queue",
         answer=dict[str, int],
+    ),
+    _row(
+        "GET /api/tasks/queue/all/verbose",
+        task.get_queue_details,
+        "Show the number of ready tasks, and of those that workers hold, by queue",
+        answer=dict[str, dict[str, task.ShardBody]],
+    ),
+    _row(
+        "POST /api/tasks/queue/requeue/{taskType}",
+        task.requeue,
+        "Have waiting workers look again; the answer is how many tasks are ready",
+        answer=str,
     ),
     _row(
         "GET /api/tasks/queue/sizes",
@@ -349,4 +376,12 @@ _SERVER = _group(
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*_WORKFLOW, *_TASK, *SEARCH_ROUTES, *_METADATA, *_SERVER)
+ROUTES: tuple[Route, ...] = (
+    *_WORKFLOW,
+    *_TASK,
+    *OPERATION_ROUTES,
+    *SEARCH_ROUTES,
+    *_METADATA,
+    *_SERVER,
+    *ADMIN_ROUTES,
+)

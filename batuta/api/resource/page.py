@@ -6,7 +6,7 @@ given as text, so that nothing in a payload can become code.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,6 +14,9 @@ from batuta.api.request import Reply, Request, json_reply
 from batuta.model.error import NotFoundError
 from batuta.model.execution import Workflow
 from batuta.runtime.view import QueueState, Status
+
+if TYPE_CHECKING:
+    from batuta.runtime.engine import Engine
 
 CONTENT_POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -87,9 +90,13 @@ class NodeBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 async def health(request: Request) -> Reply:
     """Say whether the server takes work: 200, or 503 while it starts or stops."""
-    engine = request.engine
-    is_healthy = engine.is_ready and not engine.is_draining
-    return json_reply(HealthBody(healthy=is_healthy), 200 if is_healthy else 503)
+    is_well = is_healthy(request.engine)
+    return json_reply(HealthBody(healthy=is_well), 200 if is_well else 503)
+
+
+def is_healthy(engine: "Engine") -> bool:
+    """Say whether the server takes work."""
+    return engine.is_ready and not engine.is_draining
 
 
 async def status(request: Request) -> Reply:

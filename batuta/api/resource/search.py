@@ -49,18 +49,26 @@ async def task_summary_page(request: Request) -> Reply:
 
 async def task_page(request: Request) -> Reply:
     """Find tasks; show them whole."""
+    return json_reply(await whole_tasks(request, _wish(request, ANSWER_BYTES_MAX)))
+
+
+async def whole_tasks(request: Request, wish: SearchRequest) -> TasksBody:
+    """Return a page of the tasks that are wished for, whole.
+
+    Raises:
+        InvalidError: The query, the order or the page is wrong.
+    """
     engine = request.engine
-    page = await engine.searches.tasks(_wish(request, ANSWER_BYTES_MAX))
+    page = await engine.searches.tasks(wish)
     results = []
     for found, view in page.items:
         # What a JOIN or a loop under way has gathered is told by the run's other tasks.
         is_open = is_gathering(view.task)
         run = await engine.get(found.workflow.workflow_id) if is_open else found
         results.append(task_body(run, view))
-    body = TasksBody(
+    return TasksBody(
         total_hits=page.total, total_hits_is_lower_bound=not page.is_exact, results=results
     )
-    return json_reply(body)
 
 
 async def get_running(request: Request) -> Reply:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from batuta.api.body import object_payload, to_status
+from batuta.api.body import object_payload, refuse, to_status
 from batuta.api.request import (
     EMPTY,
     NO_CONTENT,
@@ -12,11 +12,15 @@ from batuta.api.request import (
     read_body,
     text_reply,
 )
+from batuta.api.summary import TasksBody
 from batuta.api.wire import is_gathering, task_body
 from batuta.model.command import UpdateReference
 from batuta.model.error import InvalidError, NotFoundError
+from batuta.model.execution import TaskStatus
 from batuta.runtime.view import PollData
 
+PAGE_SIZE = 15  # tasks of a page when the client does not say. Source: conductor
+PAGE_SIZE_MAX = 5_000  # as of a search
 LOG_BYTES_MAX = 65_536  # of one log line; the rest is cut, because a log never gets a 400
 
 
@@ -35,6 +39,31 @@ class LogLineBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     log: str
     task_id: str
     created_time: int
+
+
+class ShardBody(msgspec.Struct, frozen=True):
+    """A queue's depth; ``uacked``, so spelt, is what workers hold. Source: TaskResource."""
+
+    size: int
+    uacked: int
+
+
+async def list_tasks(request: Request) -> Reply:
+    """Show a page of one run's tasks in order of creation; ``totalHits`` counts them all."""
+    start, count = request.integer("start", 0), request.integer("count", PAGE_SIZE)
+    if start < 0:
+        raise refuse("start", f"expected 0 or more, got {start}", start)
+    if not 1 <= count <= PAGE_SIZE_MAX:
+        raise refuse("count", f"expected 1 to {PAGE_SIZE_MAX}, got {count}", count)
+    wanted = _statuses(request)
+    run = await request.engine.get(request.values[0])
+    tasks = [
+        view
+        for view in run.tasks
+        if wanted is None or (TaskStatus.IN_PROGRESS if view.lease else view.task.status) in wanted
+    ]
+    results = [task_body(run, view) for view in tasks[start : start + count]]
+    return json_reply(TasksBody(total_hits=len(tasks), results=results))
 
 
 async def get_task(request: Request) -> Reply:
@@ -122,6 +151,48 @@ async def get_queue_size(request: Request) -> Reply:
         raise InvalidError("taskType: name the task type whose queue you want")
     depths = await _depths(request)
     return json_reply(depths.get(f"{domain}:{task_type}" if domain else task_type, 0))
+
+
+async def get_queue_details(request: Request) -> Reply:
+    """Show how many tasks of each queue are ready, and how many workers hold, as one shard."""
+    status = await request.engine.status()
+    return json_reply(
+        {
+            queue.queue: {"a": ShardBody(queue.ready, queue.leased)}
+            for queue in sorted(status.queues, key=lambda q: q.queue)
+        }
+    )
+
+
+async def requeue(request: Request) -> Reply:
+    """Have waiting workers look into a type's queues again; the answer is what is ready there.
+
+    There is nothing to push again: a task and its place in the queue are one transaction.
+    """
+    task_type = request.values[0]
+    status = await request.engine.status()
+    ready = 0
+    for queue in status.queues:
+        if queue.queue.rpartition(":")[2] == task_type and queue.ready:
+            ready += queue.ready
+            request.engine.committer.queues.hint(queue.queue)
+    return text_reply(str(ready))
+
+
+def _statuses(request: Request) -> set[TaskStatus] | None:
+    """Return the statuses asked for, repeated or joined by commas; None for all."""
+    words = [
+        word.strip().upper()
+        for given in request.query.get("status", ())
+        for word in given.split(",")
+        if word.strip() not in {"", "None"}
+    ]
+    known = {status.value: status for status in TaskStatus}
+    for word in words:
+        if word not in known:
+            allowed = ", ".join(known)
+            raise refuse("status", f"expected one of {allowed}, got {word[:40]!r}", word)
+    return {known[word] for word in words} or None
 
 
 async def _depths(request: Request) -> dict[str, int]:
