@@ -52,6 +52,10 @@ class Client:
         """Store something; done twice it is the same."""
         return self._call("PUT", path, body)
 
+    def delete(self, path: str) -> Any:
+        """End or remove something."""
+        return self._call("DELETE", path, None)
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()

@@ -12,6 +12,10 @@ from typing import Any
 import click
 
 from batuta import __version__
+from batuta.cli.command.call import env_file_option as _env_file
+from batuta.cli.command.call import input_option as _input
+from batuta.cli.command.call import server_option as _server
+from batuta.cli.command.workflow import workflow
 from batuta.cli.exit import ExitCode, code_of, complain
 from batuta.model.error import BatutaError
 
@@ -22,16 +26,7 @@ _port = click.option("--port", type=int, help="Port to listen at.  [default: 808
 _db = click.option(
     "--db", metavar="PATH|URL", help="SQLite file or postgresql:// URL.  [./.batuta/batuta.db]"
 )
-_server = click.option(
-    "--server", "server_url", metavar="URL", help="The server.  [http://127.0.0.1:8080/api]"
-)
 _log_level = click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
-_env_file = click.option(
-    "--env-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Settings as NAME=value lines.  [default: .env]",
-)
 
 
 @click.group(context_settings={"max_content_width": _WIDTH, "help_option_names": ["-h", "--help"]})
@@ -103,14 +98,7 @@ def worker(
 
 @cli.command()
 @click.argument("definition", metavar="FILE")
-@click.option(
-    "--input",
-    "-i",
-    "inputs",
-    multiple=True,
-    metavar="KEY=VALUE|JSON|@FILE",
-    help="Input of the run; repeatable, later ones win.",
-)
+@_input
 @click.option("--watch", "-w", is_flag=True, help="Show it until it ends.")
 @click.option("--version", type=int, help="Version of a registered name.  [default: the latest]")
 @click.option("--correlation-id", help="An id of your own for it.")
@@ -171,6 +159,10 @@ def demo(env_file: Path | None, once: bool, **flags: Any) -> int:
     from batuta.cli.demo import demo_command
 
     return demo_command(flags, env_file, is_once=once)
+
+
+for _command in (workflow,):
+    cli.add_command(_command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -22,7 +22,9 @@ TYPED = re.compile(r"^ {4}((?:\.venv/bin/)?batuta .+|curl .+|export .+)$", re.MU
 
 
 def options(command: click.Command) -> set[str]:
-    """Give the long options that a user is shown."""
+    """Give the options that a user is shown; those of a group are its commands'."""
+    if isinstance(command, click.Group):
+        return set().union(*map(options, command.commands.values()))
     return {
         name
         for parameter in command.params
@@ -39,6 +41,19 @@ def test_every_command_and_option_is_in_the_reference_and_no_other(name: str) ->
     assert set(re.findall(r"`(-[\w-]*)`", rows)) == options(cli.commands[name])
 
 
+@pytest.mark.parametrize(
+    "name", sorted(name for name in cli.commands if isinstance(cli.commands[name], click.Group))
+)
+def test_every_command_of_a_group_is_in_the_reference_and_no_other(name: str) -> None:
+    group = cli.commands[name]
+    assert isinstance(group, click.Group)
+    section = REFERENCE.split(f"## batuta {name}\n")[1].split("\n## ")[0]
+
+    named = re.findall(r"^\| `([a-z][a-z-]*)[^|]*` \|", section, re.MULTILINE)
+
+    assert sorted(named) == sorted(group.commands)
+
+
 def test_every_exit_code_is_in_the_reference_and_no_other() -> None:
     table = REFERENCE.split("## Exit codes\n")[1]
 
@@ -53,6 +68,9 @@ def test_a_batuta_command_on_a_page_has_only_options_that_there_are(page: Path) 
             continue
         command = cli.commands.get(words[1])
         assert command is not None, f"{page}: there is no command {words[1]!r}"
+        if isinstance(command, click.Group):
+            command = command.commands.get(words[2])
+            assert command is not None, f"{page}: there is no command {words[2]!r}"
         unknown = {word for word in words if word.startswith("--")} - options(command)
         assert not unknown, f"{page}: `{line}` has options that there are not: {unknown}"
 

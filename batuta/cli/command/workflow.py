@@ -1,0 +1,202 @@
+"""`batuta workflow`: find runs, start them, look at them, and steer them."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+
+from batuta.cli.command.call import Call, calls_server, confirm, input_option, yes_option
+
+LISTED = 20  # runs that are shown unless more are asked for: a screen
+
+_ids = click.argument("workflow_ids", metavar="ID...", nargs=-1, required=True)
+_limit = click.option(
+    "--limit", type=click.IntRange(1, 5_000), default=LISTED, help="How many.  [default: 20]"
+)
+_start = click.option("--start", type=click.IntRange(0), default=0, help="How many to pass over.")
+_sort = click.option(
+    "--sort", metavar="FIELD:DESC", help="Order, such as endTime:ASC.  [newest first]"
+)
+
+
+@click.group()
+def workflow() -> None:
+    """Find runs, start them, look at them, and steer them."""
+
+
+@workflow.command("list")
+@click.option("--name", help="Only runs of this workflow; * stands for any characters.")
+@click.option("--status", "statuses", multiple=True, help="Only runs that stand so; repeatable.")
+@click.option("--correlation-id", help="Only runs with this id of yours.")
+@_limit
+@_start
+@_sort
+@calls_server
+def list_(
+    call: Call,
+    name: str | None,
+    statuses: tuple[str, ...],
+    correlation_id: str | None,
+    **page: Any,
+) -> None:
+    """Show the newest runs."""
+    clauses = [f"workflowType={_quote(name)}"] if name else []
+    if statuses:
+        clauses.append(f"status IN ({', '.join(_quote(word.upper()) for word in statuses)})")
+    if correlation_id:
+        clauses.append(f"correlationId={_quote(correlation_id)}")
+    _show_page(call, " AND ".join(clauses), page)
+
+
+@workflow.command()
+@click.argument("query", default="")
+@click.option("--free-text", metavar="WORDS", help="Part of an id, a name or a reason.")
+@_limit
+@_start
+@_sort
+@calls_server
+def search(call: Call, query: str, free_text: str | None, **page: Any) -> None:
+    """Find runs, with a QUERY such as "status=FAILED AND startTime>=2026-01-31".
+
+    docs/reference/search.md has the fields and operators.
+    """
+    _show_page(call, query, page | {"freeText": free_text})
+
+
+@workflow.command()
+@click.argument("workflow_id", metavar="ID")
+@click.option("--no-tasks", is_flag=True, help="Without its tasks.")
+@calls_server
+def get(call: Call, workflow_id: str, no_tasks: bool) -> None:
+    """Show a run with its tasks, input and output."""
+    from batuta.cli.show.style import Style
+    from batuta.cli.show.tree import headline, tree_lines
+    from batuta.runtime.clock import wall_ms
+
+    tasks = "false" if no_tasks else "true"
+    run = call.client.get(f"{_path(workflow_id)}?includeTasks={tasks}")
+    style, now_ms = Style(), wall_ms()
+    lines = [headline(run, now_ms, style)] if no_tasks else tree_lines(run, now_ms, style)
+    payloads = [
+        f"{style.paint(name, 'dim')} {json.dumps(run.get(name) or {}, ensure_ascii=False)}"
+        for name in ("input", "output")
+    ]
+    call.show(run, [*lines, *payloads])
+
+
+@workflow.command()
+@click.argument("name")
+@input_option
+@click.option("--version", type=int, help="Version of it.  [default: the latest]")
+@click.option("--correlation-id", help="An id of your own for it.")
+@click.option("--priority", type=click.IntRange(0, 99), help="0 to 99; higher is polled first.")
+@calls_server
+def start(
+    call: Call,
+    name: str,
+    inputs: tuple[str, ...],
+    version: int | None,
+    correlation_id: str | None,
+    priority: int | None,
+) -> None:
+    """Start a run of the registered workflow NAME and print its id."""
+    from batuta.cli.file import read_input
+
+    body = {
+        "name": name,
+        "input": read_input(inputs),
+        "version": version,
+        "correlationId": correlation_id,
+        "priority": priority,
+    }
+    given = {key: value for key, value in body.items() if value is not None}
+    workflow_id = str(call.client.post("/workflow", given))
+    call.show({"workflowId": workflow_id}, [workflow_id])
+
+
+@workflow.command()
+@_ids
+@calls_server
+def pause(call: Call, workflow_ids: Sequence[str]) -> int:
+    """Stop scheduling tasks; those in hand go on."""
+    return call.each(
+        workflow_ids, lambda one: call.client.put(f"{_path(one)}/pause", None), "paused"
+    )
+
+
+@workflow.command()
+@_ids
+@calls_server
+def resume(call: Call, workflow_ids: Sequence[str]) -> int:
+    """Go on after a pause."""
+    return call.each(
+        workflow_ids, lambda one: call.client.put(f"{_path(one)}/resume", None), "resumed"
+    )
+
+
+@workflow.command()
+@_ids
+@click.option("--reason", help="Kept with the run.")
+@yes_option
+@calls_server
+def terminate(call: Call, workflow_ids: Sequence[str], reason: str | None, yes: bool) -> int:
+    """End runs now."""
+    confirm(f"End {_some(workflow_ids)} now?", is_yes=yes)
+    query = f"?{urlencode({'reason': reason})}" if reason else ""
+    return call.each(workflow_ids, lambda one: call.client.delete(_path(one) + query), "terminated")
+
+
+@workflow.command()
+@_ids
+@click.option("--resume-subworkflow-tasks", is_flag=True, help="Go on inside its sub-workflows.")
+@calls_server
+def retry(call: Call, workflow_ids: Sequence[str], resume_subworkflow_tasks: bool) -> int:
+    """Try the failed tasks of ended runs again."""
+    query = "?resumeSubworkflowTasks=true" if resume_subworkflow_tasks else ""
+    return call.each(
+        workflow_ids, lambda one: call.client.post(f"{_path(one)}/retry{query}", None), "retried"
+    )
+
+
+def _path(workflow_id: str) -> str:
+    from batuta.cli.client import quoted
+
+    return f"/workflow/{quoted(workflow_id)}"
+
+
+def _some(workflow_ids: Sequence[str]) -> str:
+    return f"run {workflow_ids[0]}" if len(workflow_ids) == 1 else f"{len(workflow_ids)} runs"
+
+
+def _quote(text: str) -> str:
+    """Write a value of a query; a quote inside is doubled (docs/reference/search.md)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _show_page(call: Call, query: str, page: dict[str, Any]) -> None:
+    from batuta.cli.show.style import Style
+    from batuta.cli.show.table import ago, table_lines
+    from batuta.cli.show.tree import duration
+    from batuta.runtime.clock import wall_ms
+
+    wish = {"size": page.pop("limit"), "query": query} | page
+    given = {name: value for name, value in wish.items() if value}
+    found = call.client.get(f"/workflow/search-v2?{urlencode(given)}")
+    now_ms, style = wall_ms(), Style()
+    rows = [
+        (
+            run["workflowId"],
+            f"{run['workflowName']} v{run['workflowVersion']}",
+            run["status"],
+            ago(run["createTime"], now_ms),
+            duration(run["createTime"], run["endTime"], now_ms),
+            " ".join((run.get("reasonForIncompletion") or "").split()),
+        )
+        for run in found["results"]
+    ]
+    head = ("id", "workflow", "status", "started", "took", "reason")
+    more = "at least " if found.get("totalHitsIsLowerBound") else ""
+    shown = f"{len(rows)} of {more}{found['totalHits']} runs"
+    call.show(found, [*table_lines(head, rows, style), style.paint(shown, "dim")])
