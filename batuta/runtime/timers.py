@@ -43,6 +43,14 @@ _log = logging.getLogger(__name__)
 _Key = tuple[str, str, str]  # workflow id, task id or send id, kind
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """How often a row failed, and how the last time; ``retry_at_ms`` 0: it is set aside."""
+
+    count: int
+    error: str
+    retry_at_ms: int = 0
+
+
 class _Entry(msgspec.Struct, order=True):
     """A place in the heap; entries whose key has moved on are skipped."""
 
@@ -56,11 +64,11 @@ class Timers:
     def __init__(self, store: Store, committer: Committer, now_ms: Callable[[], int]) -> None:
         self._store = store
         self._committer = committer
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self._heap: list[_Entry] = []
         self._due: dict[_Key, int] = {}
         self._commands: dict[_Key, tuple[Command, int | None]] = {}
-        self._failures: dict[_Key, int] = {}
+        self._failures: dict[_Key, Failure] = {}
         self._running: set[_Key] = set()
         self._wake_handle: asyncio.TimerHandle | None = None
         self._is_hinted = asyncio.Event()
@@ -91,7 +99,7 @@ class Timers:
     async def read(self) -> bool:
         """Take what the tables have within the horizon into memory; True when there is more."""
         before = set(self._committer.stored_targets)
-        due = await self._store.due(self._now_ms() + HORIZON_MS, DUE_MAX)
+        due = await self._store.due(self.now_ms() + HORIZON_MS, DUE_MAX)
         for timer in due.timers:
             fire = FireTimer(
                 workflow_id=timer.workflow_id,
@@ -121,7 +129,7 @@ class Timers:
 
     def on_commit(self, share: Share) -> None:
         """Take the timers and leases of a commit that are due soon."""
-        until_ms = self._now_ms() + HORIZON_MS
+        until_ms = self.now_ms() + HORIZON_MS
         workflow_id = share.execution.workflow.workflow_id
         for change in share.timers.values():
             key = (workflow_id, change.task_id, change.kind)
@@ -145,8 +153,18 @@ class Timers:
 
     def on_lease(self, lease: Lease) -> None:
         """Take a lease that a poll or heartbeat made."""
-        if lease.expires_at_ms <= self._now_ms() + HORIZON_MS:
+        if lease.expires_at_ms <= self.now_ms() + HORIZON_MS:
             self._add_lease(lease)
+
+    def failures_of(self, workflow_id: str) -> list[tuple[str, str, Failure]]:
+        """Return (kind, task id or "", failure) of a run's rows that fail or are set aside."""
+        found = dict(self._failures)
+        found |= {key: Failure(FAILURES_MAX, error) for key, error in self.set_aside.items()}
+        return [
+            (kind, "" if kind == SEND else task_id, failure)
+            for (run, task_id, kind), failure in found.items()
+            if run == workflow_id
+        ]
 
     def _add_lease(self, lease: Lease) -> None:
         expire = ExpireLease(
@@ -177,14 +195,14 @@ class Timers:
             self._wake_handle.cancel()
             self._wake_handle = None
         if self._heap and not self._is_stopped:
-            delay_ms = max(self._heap[0].due_at_ms - self._now_ms(), 0)
+            delay_ms = max(self._heap[0].due_at_ms - self.now_ms(), 0)
             loop = asyncio.get_running_loop()
             self._wake_handle = loop.call_later(delay_ms / 1_000, self._ring)
 
     def _ring(self) -> None:
         if self._is_stopped:
             return
-        now_ms = self._now_ms()
+        now_ms = self.now_ms()
         while self._heap and self._heap[0].due_at_ms <= now_ms:
             entry = heapq.heappop(self._heap)
             if self._due.get(entry.key) == entry.due_at_ms:
@@ -225,8 +243,8 @@ class Timers:
     ) -> None:
         # A store in trouble, or others who write the same run, say nothing about this row.
         is_its_own = not (isinstance(error, BatutaError) and error.is_retryable)
-        count = self._failures.get(key, 0) + is_its_own
-        self._failures[key] = count
+        before = self._failures.get(key)
+        count = (before.count if before else 0) + is_its_own
         if count >= FAILURES_MAX:
             self.set_aside[key] = str(error)
             self._failures.pop(key, None)
@@ -234,7 +252,8 @@ class Timers:
             return
         if not isinstance(error, BatutaError):
             _log.warning("%r failed and is tried again: %r", command, error)
-        due_at_ms = self._now_ms() + (BACK_OFF_MS << max(count - 1, 0))
+        due_at_ms = self.now_ms() + (BACK_OFF_MS << max(count - 1, 0))
+        self._failures[key] = Failure(count, str(error), due_at_ms)
         self._due[key] = due_at_ms
         self._commands[key] = (command, send_id)
         heapq.heappush(self._heap, _Entry(due_at_ms, key))

@@ -1,0 +1,1 @@
+"""Why a run is not moving: facts are collected, a pure function names the causes."""
