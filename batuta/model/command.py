@@ -37,6 +37,7 @@ class StartWorkflow(msgspec.Struct, frozen=True, kw_only=True, tag="start", omit
     task_to_domain: dict[str, str] = {}
     parent_id: str | None = None
     parent_task_id: str | None = None
+    depth: int = 0
     event: str | None = None
     dialect: str = ""
 

@@ -91,6 +91,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: int = field(default=0, name="p")
     parent_id: str | None = field(default=None, name="pi")
     parent_task_id: str | None = field(default=None, name="pt")
+    depth: int = field(default=0, name="de")  # how many runs it is inside of
     reason: str | None = field(default=None, name="r")
     failed_task_id: str | None = field(default=None, name="ft")
     failed_references: tuple[str, ...] = field(default=(), name="fr")

@@ -207,6 +207,7 @@ class World:
             priority=command.priority,
             parent_id=command.parent_id,
             parent_task_id=command.parent_task_id,
+            depth=command.depth,
             task_to_domain=command.task_to_domain,
         )
         labels = {run.label for run in self.runs.values()}

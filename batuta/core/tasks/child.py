@@ -26,6 +26,8 @@ from batuta.model.execution import Task, TaskStatus
 from batuta.model.payload import Payload
 
 PRIORITY_MAX = 99
+# Runs inside runs. OSS has no bound: a workflow that starts itself goes on until the disk is full.
+CHILD_DEPTH_MAX = 100
 
 
 class _Target(msgspec.Struct, frozen=True):
@@ -69,6 +71,11 @@ def start(draft: Draft, task: Task) -> None:
     values: dict[str, Any] = task_input(draft, task).value
     if draft.wanted:
         return  # its input is not in memory yet; this draft is thrown away
+    if draft.workflow.depth >= CHILD_DEPTH_MAX:
+        reason = f"sub-workflows nest deeper than {CHILD_DEPTH_MAX} levels; does one start itself?"
+        status = TaskStatus.FAILED_WITH_TERMINAL_ERROR
+        draft.end(task, status, started_at_ms=draft.now_ms, reason=reason)
+        return
     name, version = values["subWorkflowName"], values["subWorkflowVersion"]
     inline = values.get("subWorkflowDefinition")
     inline_text = msgspec.json.encode(inline).decode() if inline else ""
@@ -95,15 +102,26 @@ def start(draft: Draft, task: Task) -> None:
             name=name,
             definition=pinned.definition,
             definition_version=pinned.version,
-            # An empty input means the whole task input (gotchas.md 37).
-            input=Payload.of(own_input) if own_input else task_input(draft, task),
+            input=_child_input(draft, task, own_input, is_inline=bool(inline)),
             correlation_id=workflow.correlation_id,
             priority=values.get("priority") or 0,
             task_to_domain=values.get("subWorkflowTaskToDomain") or workflow.task_to_domain,
             parent_id=workflow.workflow_id,
             parent_task_id=task.task_id,
+            depth=workflow.depth + 1,
         )
     )
+
+
+def _child_input(draft: Draft, task: Task, own: Any, *, is_inline: bool) -> Payload:
+    """Return the child's input; an empty one means the whole task input (gotchas.md 37).
+
+    One whose definition the task brings along is marked. Source: semantics.md c.8.
+    """
+    if not is_inline:
+        return Payload.of(own) if own else task_input(draft, task)
+    marked = {"_systemMetadata": {"dynamic": True}}
+    return Payload.of({**(own or task_input(draft, task).value), **marked})
 
 
 def begin_start(draft: Draft, attempt: Attempt) -> None:

@@ -308,6 +308,7 @@ def new_execution(command: StartWorkflow, graph: Graph) -> Execution:
         priority=command.priority,
         parent_id=command.parent_id,
         parent_task_id=command.parent_task_id,
+        depth=command.depth,
         task_to_domain=command.task_to_domain,
         event=command.event,
         dialect=command.dialect,

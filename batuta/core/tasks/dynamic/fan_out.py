@@ -23,8 +23,9 @@ from batuta.model.error import InvalidError
 from batuta.model.execution import Origin, Task, TaskStatus
 from batuta.model.payload import Payload
 
-# Branches of one fork: they are made in one transaction, at some 50 us each.
-DYNAMIC_FORK_MAX = 50_000
+# Branches of one fork. They are made in one transaction, at some 70 us each, and nothing else is
+# decided meanwhile.
+DYNAMIC_FORK_MAX = 20_000
 
 
 def begin(draft: Draft, attempt: Attempt) -> Iterable[Attempt]:
