@@ -100,17 +100,17 @@ async def update_and_poll(request: Request) -> Reply:
 
 async def start(request: Request) -> Reply:
     """Start a workflow by name, or of the definition in the body; the answer is its id."""
-    _check_open(request)
+    check_open(request)
     body = decode_body(start_decoder, await read_body(request))
     wish = to_start(body, strict=request.settings.strict)
     if wish.definition is not None:
-        await _check_inline(request, body)
+        await check_inline(request, body)
     return text_reply(await request.engine.start(wish))
 
 
 async def start_by_name(request: Request) -> Reply:
     """Start a workflow by the name in the path; the body is its input."""
-    _check_open(request)
+    check_open(request)
     wish = StartRequest(
         name=request.values[0],
         version=request.integer("version", 0),
@@ -121,7 +121,7 @@ async def start_by_name(request: Request) -> Reply:
     return text_reply(await request.engine.start(wish))
 
 
-async def _check_inline(request: Request, body: StartBody) -> None:
+async def check_inline(request: Request, body: StartBody) -> None:
     """Judge an inline definition as a registered one (semantics a.3)."""
     document = inline_document(body)
     faults = await request.engine.definitions.validate(document)
@@ -130,7 +130,12 @@ async def _check_inline(request: Request, body: StartBody) -> None:
         raise InvalidError(f"workflowDef is invalid: {faults_text(named)}", named)
 
 
-def _check_open(request: Request) -> None:
+def check_open(request: Request) -> None:
+    """Refuse to start anything while the server stops.
+
+    Raises:
+        ClosingError: As said.
+    """
     if request.engine.is_draining:
         raise ClosingError("the server is shutting down and starts nothing new; try another")
 

@@ -147,8 +147,9 @@ def task_body(run: RunView, view: TaskView) -> TaskBody:
 
 
 def workflow_body(run: RunView) -> WorkflowBody:
-    """Show a run, its tasks in order of creation."""
+    """Show a run, its tasks in order of creation; skipped ones come first (gotchas.md 49)."""
     workflow = run.workflow
+    views = sorted(run.tasks, key=lambda view: view.task.status is not TaskStatus.SKIPPED)
     return WorkflowBody(
         workflow_id=workflow.workflow_id,
         workflow_name=workflow.name,
@@ -161,7 +162,7 @@ def workflow_body(run: RunView) -> WorkflowBody:
         input=_raw(run.input),
         output=_raw(run.output),
         variables=_raw(run.variables),
-        tasks=[task_body(run, view) for view in run.tasks],
+        tasks=[task_body(run, view) for view in views],
         workflow_definition=_definition(run.graph),
         priority=workflow.priority,
         task_to_domain=workflow.task_to_domain,
@@ -210,7 +211,7 @@ def _task_body(run: RunView | Polled, view: TaskView | Polled, output: Payload) 
         task_def_name=parts.definition_name,
         reference_task_name=task.reference_name,
         status=TaskStatus.IN_PROGRESS if lease else task.status,
-        seq=task.seq,
+        seq=0 if task.status is TaskStatus.SKIPPED else task.seq,
         retry_count=task.retry_count,
         poll_count=lease.poll_count if lease else task.poll_count,
         iteration=task.iteration,

@@ -16,6 +16,7 @@ from tests.api.client import Answer, Client
 from tests.api.conftest import polled, report, simple, started, workflow
 
 PLACES = re.compile(r"\{(\w+)\}")
+OF_ENDED_RUNS = ("/retry", "/restart", "/rerun", "/remove", "/terminate-remove")
 
 
 class World:
@@ -37,11 +38,16 @@ class World:
         self.task = await polled(client)
         await client.ask(f"POST /api/tasks/{self.task['taskId']}/log", raw=b"line")
         await client.ask("POST /api/workflow", {"name": "w"})
+        waits = [{"name": n, "taskReferenceName": n, "type": "WAIT"} for n in ("first", "second")]
+        await client.ask("POST /api/metadata/workflow", workflow(*waits, name="waits"))
+        waiting = await client.ask("POST /api/workflow", {"name": "waits"})
         self.places = {
             "name": "w",
             "version": "1",
             "workflowId": self.task["workflowInstanceId"],
             "failedId": failed,
+            "waitingId": waiting.body.decode(),
+            "taskReferenceName": "second",
             "taskType": "t",
             "taskId": self.task["taskId"],
             "taskRefName": "a",
@@ -53,8 +59,12 @@ class World:
     def line(self, row: Route) -> str:
         """Give the request line of a row."""
         places = dict(self.places)
-        if row.path.endswith("/retry"):
+        if row.path.endswith(OF_ENDED_RUNS):
             places["workflowId"] = places["failedId"]
+        if "/signal" in row.path or "/skiptask/" in row.path:
+            places["workflowId"] = places["waitingId"]
+        if "/execute/" in row.path:
+            places["name"] = "waits"
         if row.path.startswith("/assets"):
             places["name"] = "page.css"
         if "/poll/" in row.path:
@@ -77,6 +87,8 @@ class World:
             return workflow(simple("a"))
         if row.path == "/api/metadata/taskdefs":
             return [{"name": "t"}]
+        if row.group == "workflow bulk":
+            return [self.places["failedId"], "no-such-run"]
         return {} if row.request is not None else None
 
 
