@@ -37,7 +37,7 @@ class Workers:
         while True:
             await asyncio.sleep(self._chance.choice([0.0, 0.001, 0.05]))
             queue = self._chance.choice(queues)
-            count = self._chance.choice([1, 1, 3])
+            count = 10 if world.is_calm else self._chance.choice([1, 1, 3])
             domain = self._chance.choice([None, None, EAST])
             wait_ms = self._chance.choice(self._waits_ms)
             node = world.any_node("poll")
