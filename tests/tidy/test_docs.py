@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 
 import batuta
+from batuta.core.graph import SERVED_TYPES, SYSTEM_TYPES
+from batuta.core.tasks.child import CHILD_DEPTH_MAX
+from batuta.core.tasks.dynamic.fan_out import DYNAMIC_FORK_MAX
+from batuta.core.tasks.dynamic.shape import SHAPE_BYTES_MAX
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -165,3 +169,18 @@ def test_a_test_that_is_cited_exists(page: Path) -> None:
 
 def test_ci_can_be_run_as_a_program() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_every_task_type_of_the_engine_is_described() -> None:
+    page = (DOCS / "reference" / "tasks.md").read_text("utf-8")
+    described = set(re.findall(r"^\| ([A-Z_]+) \|", page, re.MULTILINE))
+
+    assert described == SYSTEM_TYPES | SERVED_TYPES | {"SIMPLE"}
+
+
+def test_the_limits_of_dynamic_tasks_are_those_of_the_code() -> None:
+    page = (DOCS / "reference" / "tasks.md").read_text("utf-8")
+
+    assert f"{DYNAMIC_FORK_MAX:,} branches" in page
+    assert f"{SHAPE_BYTES_MAX // 1024} kB for the definition" in page
+    assert f"nest to {CHILD_DEPTH_MAX} levels" in page
