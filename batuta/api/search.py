@@ -30,6 +30,12 @@ _CORRELATED = (
 )
 
 
+def _group(path: str) -> str:
+    if path.startswith("/api/workflow/bulk"):
+        return "workflow bulk"
+    return "task" if path.startswith("/api/tasks") else "workflow"
+
+
 def _row(
     line: str,
     handler: Callable[[Request], Awaitable[Reply]],
@@ -44,7 +50,7 @@ def _row(
         path=path,
         handler=handler,
         summary=summary,
-        group="task" if path.startswith("/api/tasks") else "workflow",
+        group=_group(path),
         answer=answer,
         query=query,
         also=(400,),
@@ -106,6 +112,14 @@ SEARCH_ROUTES: tuple[Route, ...] = (
         request=list[str],
         answer=dict[str, list[WorkflowBody]],
         query=_CORRELATED,
+    ),
+    _row(
+        "POST /api/workflow/bulk/search",
+        search.get_many,
+        "Show many runs by their ids",
+        request=list[str],
+        answer=search.FoundBody,
+        query=(Parameter("includeTasks", bool, default=True),),
     ),
     _row(
         "GET /api/tasks/search",

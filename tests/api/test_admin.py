@@ -175,3 +175,27 @@ async def test_a_monitor_of_spring_boot_sees_us_up_and_stopping(
     assert (up.status, up.json["status"]) == (200, "UP")
     assert (stopping.status, stopping.json["status"]) == (503, "OUT_OF_SERVICE")
     assert (await client.ask("GET /actuator/info")).json == {}
+
+
+async def test_runs_are_fetched_by_their_ids(client: Client) -> None:
+    """gotchas.md 11: Conductor shows its inner model here."""
+    failed = await started(client)
+    task = await polled(client)
+    await client.ask("POST /api/tasks", report(task, "FAILED_WITH_TERMINAL_ERROR"))
+    ids = [failed, "nobody", failed]
+
+    whole = (await client.ask("POST /api/workflow/bulk/search", ids)).json
+    bare = (await client.ask("POST /api/workflow/bulk/search?includeTasks=false", ids)).json
+
+    [run] = whole["bulkSuccessfulResults"]
+    shown = (await client.ask(f"GET /api/workflow/{failed}")).json
+    assert run == {**shown, "updatedTime": shown["updateTime"], "failedTaskId": task["taskId"]}
+    assert list(whole["bulkErrorResults"]) == ["nobody"]
+    assert bare["bulkSuccessfulResults"][0]["tasks"] == []
+
+
+@pytest.mark.parametrize("ids", [[], ["x"] * 1_001, "x", [1], {"x": 1}], ids=["0", "1001", *"abc"])
+async def test_a_list_of_ids_that_is_none_is_400(client: Client, ids: object) -> None:
+    answer = await client.ask("POST /api/workflow/bulk/search", ids)
+
+    assert (answer.status, answer.json["validationErrors"][0]["path"]) == (400, "body")

@@ -1,8 +1,12 @@
 """Search: summaries and whole records of runs and tasks, and the older look-ups beside it."""
 
 import asyncio
+from typing import Any
 
-from batuta.api.body import decode_whole
+import msgspec
+from msgspec.structs import asdict
+
+from batuta.api.body import decode_whole, refuse
 from batuta.api.request import Reply, Request, json_reply, read_body
 from batuta.api.summary import (
     PRINTED_BYTES_MAX,
@@ -11,11 +15,27 @@ from batuta.api.summary import (
     task_summaries,
     workflow_summaries,
 )
-from batuta.api.wire import is_gathering, task_body, workflow_body
-from batuta.model.error import Fault, InvalidError
+from batuta.api.wire import WorkflowBody, is_gathering, task_body, workflow_body
+from batuta.model.error import Fault, InvalidError, NotFoundError
 from batuta.runtime.search import ANSWER_BYTES_MAX, SearchRequest
+from batuta.runtime.view import RunView
 
+IDS_MAX = 1_000  # of one request, as Conductor's
 PAGE_SIZE = 100  # what a page has when the client does not say. Source: conductor
+
+
+class ModelBody(WorkflowBody, frozen=True, kw_only=True):
+    """A run as bulk search shows it. Source: gotchas.md 11; conductor WorkflowModel."""
+
+    updated_time: int
+    failed_task_id: str | None = None
+
+
+class FoundBody(msgspec.Struct, frozen=True, rename="camel"):
+    """Runs by id, and why some are not there. Source: conductor BulkResponse."""
+
+    bulk_error_results: dict[str, str]
+    bulk_successful_results: list[ModelBody]
 
 
 async def workflow_summary_page(request: Request) -> Reply:
@@ -102,10 +122,7 @@ async def get_correlated(request: Request) -> Reply:
 async def get_many_correlated(request: Request) -> Reply:
     """Show a workflow's runs of many correlation ids, by these."""
     [name] = request.values
-    ids = decode_whole(await read_body(request))
-    if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
-        message = 'expected a list of correlation ids, such as ["order-1", "order-2"]'
-        raise InvalidError(message, [Fault("body", message)])
+    ids = await _texts(request, "correlation ids")
     found = await request.engine.searches.correlated(
         name,
         ids,
@@ -113,6 +130,41 @@ async def get_many_correlated(request: Request) -> Reply:
         with_tasks=request.boolean("includeTasks", default=False),
     )
     return json_reply({key: [workflow_body(run) for run in runs] for key, runs in found.items()})
+
+
+async def get_many(request: Request) -> Reply:
+    """Show runs by their ids, those that are there; of the others the answer says why not."""
+    ids = await _texts(request, "workflow ids")
+    if not 1 <= len(ids) <= IDS_MAX:
+        raise refuse("body", f"expected 1 to {IDS_MAX} workflow ids, got {len(ids)}")
+    with_tasks = request.boolean("includeTasks", default=True)
+    body = FoundBody({}, [])
+    left = ANSWER_BYTES_MAX
+    for one in dict.fromkeys(ids):
+        try:
+            run = await request.engine.get(one, with_tasks=with_tasks)
+        except NotFoundError as error:
+            body.bulk_error_results[one] = error.message
+            continue
+        left -= sum(task.input.size_bytes + task.output.size_bytes for task in run.tasks)
+        left -= run.input.size_bytes + run.output.size_bytes + run.variables.size_bytes
+        if left < 0:
+            raise refuse("body", f"these runs hold more than {ANSWER_BYTES_MAX} bytes; ask by part")
+        body.bulk_successful_results.append(_model(run))
+    return json_reply(body)
+
+
+def _model(run: RunView) -> ModelBody:
+    shown: dict[str, Any] = asdict(workflow_body(run))
+    shown["updated_time"] = run.workflow.updated_at_ms
+    return ModelBody(**shown, failed_task_id=run.workflow.failed_task_id)
+
+
+async def _texts(request: Request, what: str) -> list[str]:
+    ids = decode_whole(await read_body(request))
+    if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+        raise refuse("body", f'expected a list of {what}, such as ["order-1", "order-2"]')
+    return ids
 
 
 async def _workflows(request: Request, *, by_tasks: bool) -> Reply:

@@ -13,7 +13,7 @@ from batuta.api.request import (
     text_reply,
 )
 from batuta.api.summary import TasksBody
-from batuta.api.wire import is_gathering, task_body
+from batuta.api.wire import is_gathering, task_body, workflow_body
 from batuta.model.command import UpdateReference
 from batuta.model.error import InvalidError, NotFoundError
 from batuta.model.execution import TaskStatus
@@ -56,13 +56,9 @@ async def list_tasks(request: Request) -> Reply:
     if not 1 <= count <= PAGE_SIZE_MAX:
         raise refuse("count", f"expected 1 to {PAGE_SIZE_MAX}, got {count}", count)
     wanted = _statuses(request)
-    run = await request.engine.get(request.values[0])
-    tasks = [
-        view
-        for view in run.tasks
-        if wanted is None or (TaskStatus.IN_PROGRESS if view.lease else view.task.status) in wanted
-    ]
-    results = [task_body(run, view) for view in tasks[start : start + count]]
+    run = workflow_body(await request.engine.get(request.values[0]))
+    tasks = [one for one in run.tasks if not wanted or one.status in wanted]
+    results = tasks[start : start + count]
     return json_reply(TasksBody(total_hits=len(tasks), results=results))
 
 
@@ -179,20 +175,20 @@ async def requeue(request: Request) -> Reply:
     return text_reply(str(ready))
 
 
-def _statuses(request: Request) -> set[TaskStatus] | None:
-    """Return the statuses asked for, repeated or joined by commas; None for all."""
+def _statuses(request: Request) -> set[str]:
+    """Return the statuses asked for, repeated or joined by commas; none is all."""
     words = [
         word.strip().upper()
         for given in request.query.get("status", ())
         for word in given.split(",")
         if word.strip() not in {"", "None"}
     ]
-    known = {status.value: status for status in TaskStatus}
+    known = [status.value for status in TaskStatus]
     for word in words:
         if word not in known:
             allowed = ", ".join(known)
             raise refuse("status", f"expected one of {allowed}, got {word[:40]!r}", word)
-    return {known[word] for word in words} or None
+    return set(words)
 
 
 async def _depths(request: Request) -> dict[str, int]:
