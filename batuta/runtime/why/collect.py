@@ -5,7 +5,7 @@ from batuta.model.error import NotFoundError
 from batuta.runtime.engine import Engine
 from batuta.runtime.view import Status
 from batuta.runtime.why.cause import Cause, Why
-from batuta.runtime.why.explain import Facts, Failing, QueueFacts, explain
+from batuta.runtime.why.explain import Facts, Failing, QueueFacts, explain, explain_absent
 
 CAUSES_MAX = 100  # told of one run; a fork of 10,000 says the same of each branch
 DEPTH_MAX = 5  # sub-workflows inside sub-workflows that are looked into
@@ -77,7 +77,8 @@ class _Looking:
         try:
             child = await self._engine.committer.committed(child_id, is_from_store=True)
         except NotFoundError:
-            return None
+            has_messages = child_id in self._engine.committer.stored_targets
+            return explain_absent(self._failing(child_id), has_messages=has_messages)
         causes = await self.causes(child, depth=depth)
         return causes[:CAUSES_MAX]
 

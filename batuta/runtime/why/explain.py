@@ -4,7 +4,7 @@ Causes of the run itself come first, then the tasks that somebody outside or a t
 what only waits for those (a JOIN, a loop, a sub-workflow), and last the limit of the whole.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -58,7 +58,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 def explain(facts: Facts) -> list[Cause]:
     """Return every cause, the most telling first; never empty."""
     workflow = facts.execution.workflow
-    causes = [_failing(facts, row) for row in facts.failing]
+    causes = [_failing(row, facts.execution.task(row.task_id)) for row in facts.failing]
     if workflow.status.is_terminal:
         return [*causes, *_ended(facts)]
     if workflow.status is WorkflowStatus.PAUSED:
@@ -78,8 +78,16 @@ def _is_container(task: Task) -> bool:
     return task.task_type in CONTAINER_TYPES or task.child_id is not None
 
 
-def _failing(facts: Facts, row: Failing) -> Cause:
-    task = facts.execution.task(row.task_id)
+def explain_absent(failing: Sequence[Failing], *, has_messages: bool) -> list[Cause] | None:
+    """Return why a sub-workflow's run has not begun; None when nothing says that it will."""
+    causes = [_failing(row, None) for row in failing]
+    if has_messages:
+        message = "the message that begins the run is stored and is being delivered"
+        causes.append(Cause(code=Code.MESSAGE_UNDER_WAY, message=message))
+    return causes or None
+
+
+def _failing(row: Failing, task: Task | None) -> Cause:
     what = f"{row.kind} of task {task.reference_name!r}" if task else row.kind
     cause = Cause(
         code=Code.SET_ASIDE,
