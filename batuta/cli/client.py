@@ -10,6 +10,7 @@ from batuta.model.error import (
     BatutaError,
     ConflictError,
     DeniedError,
+    Fault,
     InvalidError,
     NotFoundError,
     StoreError,
@@ -99,5 +100,10 @@ def _error(status: int, content: bytes, call: str) -> BatutaError:
     details = "; ".join(f"{fault.get('path')}: {fault.get('message')}" for fault in faults)
     if details and details not in message:
         message = f"{message} {details}"
+    message = message or f"the server answered {status} to {call}"
     kind = _ERRORS.get(status, InvalidError if status < 500 else StoreError)
-    return kind(message or f"the server answered {status} to {call}")
+    if kind is InvalidError:
+        return InvalidError(
+            message, [Fault(str(one.get("path")), str(one.get("message"))) for one in faults]
+        )
+    return kind(message)

@@ -29,18 +29,53 @@ def read_definitions(paths: Sequence[Path]) -> Definitions:
     """
     workflows: list[dict[str, Any]] = []
     tasks: list[dict[str, Any]] = []
-    for path in _files(paths):
-        document = read_json(path)
-        for item in document if isinstance(document, list) else [document]:
-            if not isinstance(item, dict) or not isinstance(item.get("name"), str):
-                if path not in paths:
-                    complain(f"warning: {path} in a folder holds no definition, left out")
-                    break
-                raise InvalidError(
-                    f"{path}: expected definitions, objects with a name, and found {_short(item)}"
-                )
-            (workflows if isinstance(item.get("tasks"), list) else tasks).append(item)
+    for path in files_of(paths):
+        for _, item in read_file(path, is_named=path in paths):
+            (workflows if is_workflow(item) else tasks).append(item)
     return Definitions(workflows=workflows, tasks=tasks)
+
+
+def is_workflow(definition: dict[str, Any]) -> bool:
+    """Tell a workflow's definition from a task's: it has a list of tasks."""
+    return isinstance(definition.get("tasks"), list)
+
+
+def read_file(path: Path, *, is_named: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the definitions of a file, each with where it stands: path, and number in a list.
+
+    Args:
+        is_named: The user named the file itself. One of a folder may hold something else.
+
+    Raises:
+        InvalidError: As ``read_definitions``.
+    """
+    document = read_json(path)
+    items = document if isinstance(document, list) else [document]
+    for number, item in enumerate(items):
+        if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+            if not is_named:
+                complain(f"warning: {path} in a folder holds no definition, left out")
+                return
+            raise InvalidError(
+                f"{path}: expected definitions, objects with a name, and found {_short(item)}"
+            )
+        yield f"{path}[{number}]" if isinstance(document, list) else str(path), item
+
+
+def files_of(paths: Sequence[Path]) -> Iterator[Path]:
+    """Give the files that are named, and the `.json` files of folders, in order.
+
+    Raises:
+        NotFoundError: A folder holds none.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(path.rglob("*.json"))
+        if not found:
+            raise NotFoundError(f"folder {str(path)!r} holds no .json file")
+        yield from found
 
 
 def read_json(path: Path) -> Any:
@@ -104,17 +139,6 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
-
-
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        found = sorted(path.rglob("*.json"))
-        if not found:
-            raise NotFoundError(f"folder {str(path)!r} holds no .json file")
-        yield from found
 
 
 def _short(value: Any) -> str:

@@ -15,6 +15,8 @@ from batuta import __version__
 from batuta.cli.command.call import env_file_option as _env_file
 from batuta.cli.command.call import input_option as _input
 from batuta.cli.command.call import server_option as _server
+from batuta.cli.command.definition import definition
+from batuta.cli.command.task import queue, task
 from batuta.cli.command.workflow import workflow
 from batuta.cli.exit import ExitCode, code_of, complain
 from batuta.model.error import BatutaError
@@ -161,7 +163,7 @@ def demo(env_file: Path | None, once: bool, **flags: Any) -> int:
     return demo_command(flags, env_file, is_once=once)
 
 
-for _command in (workflow,):
+for _command in (workflow, task, queue, definition):
     cli.add_command(_command)
 
 

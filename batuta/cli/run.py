@@ -93,35 +93,36 @@ def _only_workflow(definitions: Definitions, where: str) -> tuple[str, int]:
 
 
 def _has_task(client: Client, definition: dict[str, Any]) -> bool:
-    return _is_within(
-        definition, _found(client, f"/metadata/taskdefs/{quoted(definition['name'])}")
+    return is_within(
+        definition, found_at(client, f"/metadata/taskdefs/{quoted(definition['name'])}")
     )
 
 
 def _has_workflow(client: Client, definition: dict[str, Any]) -> bool:
     version = definition.get("version") or 1
     path = f"/metadata/workflow/{quoted(definition['name'])}?version={version}"
-    return _is_within(definition, _found(client, path))
+    return is_within(definition, found_at(client, path))
 
 
-def _found(client: Client, path: str) -> Any:
+def found_at(client: Client, path: str) -> Any:
+    """Read something; None where there is nothing."""
     try:
         return client.get(path)
     except NotFoundError:
         return None
 
 
-def _is_within(wanted: Any, found: Any) -> bool:
+def is_within(wanted: Any, found: Any) -> bool:
     """Tell whether `found` says all that `wanted` says; the server adds defaults."""
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(
-            _is_within(value, found.get(key)) for key, value in wanted.items()
+            is_within(value, found.get(key)) for key, value in wanted.items()
         )
     if isinstance(wanted, list):
         return (
             isinstance(found, list)
             and len(wanted) == len(found)
-            and all(map(_is_within, wanted, found))
+            and all(map(is_within, wanted, found))
         )
     return bool(wanted == found)
 

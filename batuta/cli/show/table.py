@@ -1,6 +1,7 @@
 """Rows and times as people read them."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from batuta.cli.show.style import Style
 
@@ -29,3 +30,9 @@ def ago(at_ms: int | None, now_ms: int) -> str:
         if past_ms >= unit_ms:
             return f"{past_ms // unit_ms} {unit} ago"
     return "now"
+
+
+def clock_text(at_ms: int) -> str:
+    """Say when something was, in this machine's time zone: 2026-01-31 12:00:00.123."""
+    at = datetime.fromtimestamp(at_ms / 1_000, UTC).astimezone()
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at_ms % 1_000:03}"

@@ -1,0 +1,111 @@
+"""`batuta def`: register definitions from files, look at them, write them to files, delete them."""
+
+import json
+from pathlib import Path
+
+import click
+
+from batuta.cli.command.call import Call, calls_server, confirm, yes_option
+
+_version = click.option("--version", type=click.IntRange(1), help="Version of a workflow.")
+_task = click.option("--task", is_flag=True, help="NAME is that of a task definition.")
+
+
+@click.group("def")
+def definition() -> None:
+    """Register definitions from files, look at them, export and delete them."""
+
+
+@definition.command()
+@click.argument("paths", type=click.Path(path_type=Path), metavar="PATH...", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@calls_server
+def apply(call: Call, paths: tuple[Path, ...], dry_run: bool) -> int:
+    """Register the definitions of files and folders, where they are new or have changed."""
+    import msgspec
+
+    from batuta.cli.apply import apply_files
+
+    if not paths:
+        raise click.UsageError("Name the files or folders whose definitions are to be registered.")
+    results, code = apply_files(call.client, paths, is_dry=dry_run)
+    would = "would be " if dry_run else ""
+    call.show(
+        msgspec.to_builtins(results),
+        (
+            f"{one.kind} {one.name}{f' v{one.version}' if one.version else ''}"
+            f" {would if one.result in ('created', 'updated') else ''}{one.result}"
+            for one in results
+        ),
+    )
+    return int(code)
+
+
+@definition.command("list")
+@calls_server
+def list_(call: Call) -> None:
+    """Show all definitions."""
+    from batuta.cli.apply import registered
+    from batuta.cli.show.style import Style
+    from batuta.cli.show.table import ago, table_lines
+    from batuta.runtime.clock import wall_ms
+
+    found, now_ms = registered(call.client), wall_ms()
+    rows = [
+        (
+            kind.removesuffix("s"),
+            one["name"],
+            str(one.get("version") or "-") if kind == "workflows" else "-",
+            ago(one.get("updateTime") or one.get("createTime"), now_ms),
+        )
+        for kind, definitions in found.items()
+        for one in definitions
+    ]
+    call.show(found, table_lines(("kind", "name", "version", "changed"), rows, Style()))
+
+
+@definition.command()
+@click.argument("name")
+@_version
+@_task
+@calls_server
+def get(call: Call, name: str, version: int | None, task: bool) -> None:
+    """Print a definition as JSON: the latest version unless --version says another."""
+    from batuta.cli.client import quoted
+
+    query = f"?version={version}" if version else ""
+    path = f"taskdefs/{quoted(name)}" if task else f"workflow/{quoted(name)}{query}"
+    found = call.client.get(f"/metadata/{path}")
+    call.show(found, [json.dumps(found, indent=2, ensure_ascii=False)])
+
+
+@definition.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@calls_server
+def export(call: Call, folder: Path) -> None:
+    """Write every definition to a file below FOLDER, as `batuta def apply` reads it."""
+    from batuta.cli.apply import export_files
+
+    written = [str(path) for path in export_files(call.client, folder)]
+    call.show(written, written)
+
+
+@definition.command()
+@click.argument("name")
+@_version
+@_task
+@yes_option
+@calls_server
+def delete(call: Call, name: str, version: int | None, task: bool, yes: bool) -> None:
+    """Delete a definition; its runs go on with the one they started with."""
+    from batuta.cli.client import quoted
+
+    if task:
+        what, path = f"task definition {name}", f"taskdefs/{quoted(name)}"
+    else:
+        if version is None:
+            raise click.UsageError("Say with --version which version of the workflow, or --task.")
+        what, path = f"workflow {name} v{version}", f"workflow/{quoted(name)}/{version}"
+    confirm(f"Delete {what}?", is_yes=yes)
+    call.client.delete(f"/metadata/{path}")
+    call.show({"name": name, "version": version, "deleted": True}, [f"deleted {what}"])
