@@ -14,6 +14,7 @@ from batuta.api.body import StartBody, TaskResultBody
 from batuta.api.request import Parameter, Reply, Request, Route
 from batuta.api.resource import metadata, page, task, workflow
 from batuta.api.resource.admin import ADMIN_ROUTES
+from batuta.api.resource.explain import EXPLAIN_ROUTES
 from batuta.api.resource.operation_rows import OPERATION_ROUTES
 from batuta.api.search import SEARCH_ROUTES
 from batuta.api.summary import TasksBody
@@ -226,8 +227,7 @@ _TASK = _group(
         task.get_queue_sizes,
         "Show the number of ready tasks of the types given",
         answer=dict[str, int],
-        also=(400,),
-        query=(_TASK_TYPE,),
+        query=(Parameter("taskType", str, note="Repeated, or joined by commas."),),
     ),
     _row(
         "GET /api/tasks/queue/size",
@@ -384,4 +384,5 @@ ROUTES: tuple[Route, ...] = (
     *_METADATA,
     *_SERVER,
     *ADMIN_ROUTES,
+    *EXPLAIN_ROUTES,
 )
