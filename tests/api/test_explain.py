@@ -1,0 +1,68 @@
+"""What our own calls explain, over HTTP."""
+
+import re
+from pathlib import Path
+
+from batuta.runtime.why.cause import Code
+from tests.api.client import Client
+from tests.api.conftest import polled, report, simple, started
+
+
+async def test_why_names_the_worker_that_holds_the_task(client: Client) -> None:
+    run = await started(client)
+    task = await polled(client)
+
+    answer = await client.ask(f"GET /api/workflow/{run}/why")
+
+    assert answer.status == 200
+    body = answer.json
+    assert set(body) == {"workflowId", "status", "summary", "causes", "omitted", "at"}
+    assert (body["workflowId"], body["status"], body["omitted"]) == (run, "RUNNING", 0)
+    [cause] = body["causes"]
+    assert body["summary"] == cause["message"]
+    assert cause["code"] == "LEASED"
+    assert "worker 'me'" in cause["message"]
+    assert (cause["taskId"], cause["reference"], cause["queue"]) == (task["taskId"], "a", "a")
+    assert 0 < cause["since"] <= body["at"] < cause["until"]
+    assert set(cause) == {
+        *("code", "message", "taskId", "reference", "queue", "since", "until", "fix")
+    }, "what is absent is left out"
+
+
+async def test_the_fix_of_why_works_when_it_is_called(client: Client) -> None:
+    run = await started(client, {"name": "h", "taskReferenceName": "h", "type": "HUMAN"})
+    [cause] = (await client.ask(f"GET /api/workflow/{run}/why")).json["causes"]
+
+    line = cause["fix"].split(",")[0]
+    assert (await client.ask(line, {"approved": True})).status == 200
+
+    [cause] = (await client.ask(f"GET /api/workflow/{run}/why")).json["causes"]
+    assert (cause["code"], cause["message"]) == ("RUN_ENDED", "the run is COMPLETED")
+
+
+async def test_the_fixes_of_a_paused_and_of_a_failed_run_work(client: Client) -> None:
+    run = await started(client, simple("a"))
+    await client.ask(f"PUT /api/workflow/{run}/pause")
+    paused = (await client.ask(f"GET /api/workflow/{run}/why")).json["causes"][0]
+
+    assert (await client.ask(paused["fix"])).status == 200
+    await client.ask("POST /api/tasks", report(await polled(client), "FAILED_WITH_TERMINAL_ERROR"))
+    failed = (await client.ask(f"GET /api/workflow/{run}/why")).json["causes"][0]
+    assert (paused["code"], failed["code"]) == ("RUN_PAUSED", "RUN_ENDED")
+    assert (await client.ask(failed["fix"].split("then ")[1])).status == 204
+    open_again = (await client.ask(f"GET /api/workflow/{run}/why")).json
+    assert (open_again["status"], open_again["causes"][0]["code"]) == ("RUNNING", "IN_QUEUE")
+
+
+async def test_why_of_an_unknown_run_is_404(client: Client) -> None:
+    answer = await client.ask("GET /api/workflow/no-such-run/why")
+
+    assert (answer.status, answer.json["code"]) == (404, "NOT_FOUND")
+
+
+def test_the_page_about_why_explains_each_code() -> None:
+    page = Path(__file__).parents[2] / "docs" / "howto" / "why-is-my-run-not-moving.md"
+
+    explained = re.findall(r"^\| `([A-Z_]+)` \|", page.read_text("utf-8"), re.MULTILINE)
+
+    assert sorted(explained) == sorted(Code)
