@@ -16,14 +16,17 @@ import msgspec
 
 from batuta.model.change import ClearTimer
 from batuta.model.command import (
+    ChildEnded,
     Command,
     ExpireLease,
     FireTimer,
+    RetryWorkflow,
     StartWorkflow,
     decode_command,
 )
 from batuta.model.error import BatutaError, NotFoundError
-from batuta.model.execution import Lease
+from batuta.model.execution import Lease, TaskStatus
+from batuta.model.payload import EMPTY
 from batuta.runtime.clock import pause
 from batuta.runtime.commit.batch import Share
 from batuta.runtime.commit.committer import Committer
@@ -233,10 +236,29 @@ class Timers:
         try:
             await self._committer.submit(command, actor="timer", send_id=send_id)
         except NotFoundError:
-            is_start = isinstance(command, StartWorkflow)
-            if is_start or not await self._store.forget_sends(command.workflow_id):
+            if isinstance(command, StartWorkflow):
+                raise
+            if isinstance(command, RetryWorkflow) and command.task_id is not None:
+                await self._answer_for_removed(command.workflow_id, command.task_id)
+            if not await self._store.forget_sends(command.workflow_id):
                 raise
             # Its run was removed: no row of it is left, and nobody to be told.
+
+    async def _answer_for_removed(self, child_id: str, task_id: str) -> None:
+        """Tell a parent that the child it wants to go on with is not there any more."""
+        parent_id = await self._store.find_task(task_id)
+        if parent_id is not None:
+            reason = f"Sub workflow {child_id} was removed; it cannot go on"
+            failed = TaskStatus.FAILED
+            ended = ChildEnded(
+                workflow_id=parent_id,
+                task_id=task_id,
+                child_id=child_id,
+                status=failed,
+                output=EMPTY,
+                reason=reason,
+            )
+            await self._committer.submit(ended, actor="timer")
 
     def _note_failure(
         self, key: _Key, command: Command, send_id: int | None, error: Exception
