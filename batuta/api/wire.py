@@ -12,18 +12,22 @@ the default None, which ``omit_defaults`` drops; a field without a default is al
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from batuta.core.definition.normalize import to_document
 from batuta.core.graph import Graph, Node
 from batuta.core.limits.policy import SECOND_MS
 from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
-from batuta.model.execution import Task, TaskStatus
+from batuta.model.execution import Origin, Task, TaskStatus
 from batuta.model.payload import Payload
 from batuta.runtime.view import Polled, RunView, TaskView
 
 SNAPSHOTS_MAX = 1_000  # definitions whose encoded parts are kept; some 10 kB each
 
+MADE_MAX = 100  # nodes made by runs of a definition whose encoded parts are kept
+
 _NO_OBJECT = msgspec.Raw(b"{}")
+_NAMELESS = b'"taskReferenceName":""'
 
 
 class TaskBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -129,6 +133,7 @@ class _SnapshotParts(msgspec.Struct):
     """The encoded parts of a snapshot, each made when first shown."""
 
     nodes: dict[str, _NodeParts] = {}
+    made: dict[Any, _NodeParts] = {}
     definition: msgspec.Raw | None = None
 
 
@@ -256,15 +261,23 @@ def _gathered(run: RunView, task: Task) -> Payload:
     if task.task_type == "JOIN":
         joined = {name: outputs[name] for name in task.join_on if name in outputs}
         return Payload.of({name: raw for name, raw in joined.items() if bytes(raw) != b"{}"})
-    members = [node.reference_name for node in run.graph.members_of(task.node_name)]
+    nodes = run.graph.members_of(task.node_name, task.origin)
+    members = [node.reference_name for node in nodes]
+    # What a dynamic fork has made is in no definition.
+    made = [v.task for v in run.tasks if v.task.origin and _is_inside(run.graph, v.task, task)]
     passes: dict[str, Any] = {"iteration": task.iteration}
     for number in range(1, task.iteration + 1):
         suffix = f"{task.suffix}__{number}"
         names = {name: name + suffix for name in members}
+        names |= {t.node_name: t.reference_name for t in made if t.suffix == suffix}
         passes[str(number)] = {
             name: outputs[full] for name, full in names.items() if full in outputs
         }
     return Payload.of(passes)
+
+
+def _is_inside(graph: Graph, task: Task, loop: Task) -> bool:
+    return graph.loops_of(task)[-1:] == (loop.reference_name,)
 
 
 def _raw(payload: Payload) -> msgspec.Raw:
@@ -282,13 +295,32 @@ def _snapshot_parts(graph: Graph) -> _SnapshotParts:
 
 def _parts_of(graph: Graph, task: Task) -> _NodeParts:
     if task.origin is not None:
-        return _encode_node(graph.node_of(task), graph)  # of this run alone
+        return _parts_of_made(graph, task, task.origin)
     parts = _snapshot_parts(graph)
     name = task.node or task.reference_name
     found = parts.nodes.get(name)
     if found is None:
         found = parts.nodes[name] = _encode_node(graph.nodes[name], graph)
     return found
+
+
+def _parts_of_made(graph: Graph, task: Task, origin: Origin) -> _NodeParts:
+    """Return the parts of a node that a run has made; branches that are alike share them."""
+    parts = _snapshot_parts(graph)
+    is_root = task.node_name == origin.root
+    key = replace(origin, root="") if is_root else (origin, task.node_name)
+    found = parts.made.get(key)
+    if found is None:
+        if len(parts.made) >= MADE_MAX:
+            del parts.made[next(iter(parts.made))]
+        node = graph.node_of(task)
+        found = parts.made[key] = _encode_node(node.renamed("") if is_root else node, graph)
+    if not is_root:
+        return found
+    # Quotes in values are escaped, so the first match is the field itself.
+    name = msgspec.json.encode(task.node_name)
+    whole = bytes(found.workflow_task).replace(_NAMELESS, _NAMELESS[:-2] + name, 1)
+    return replace(found, workflow_task=msgspec.Raw(whole))
 
 
 def _encode_node(node: Node, graph: Graph) -> _NodeParts:
@@ -312,7 +344,7 @@ def _definition(graph: Graph) -> msgspec.Raw:
     parts = _snapshot_parts(graph)
     if parts.definition is None:
         tasks = [_embed(task, graph.snapshot.task_defs) for task in graph.definition.tasks]
-        whole = msgspec.structs.replace(graph.definition, tasks=tasks)
+        whole = replace(graph.definition, tasks=tasks)
         parts.definition = _encoded(to_document(whole))
     return parts.definition
 
@@ -321,7 +353,7 @@ def _embed(task: WorkflowTask, task_defs: dict[str, TaskDef]) -> WorkflowTask:
     def embed(tasks: list[WorkflowTask]) -> list[WorkflowTask]:
         return [_embed(inner, task_defs) for inner in tasks]
 
-    return msgspec.structs.replace(
+    return replace(
         task,
         task_definition=task_defs.get(task.name) or task.task_definition,
         decision_cases={case: embed(tasks) for case, tasks in task.decision_cases.items()},

@@ -95,6 +95,30 @@ async def test_the_wire_shows_what_each_task_was_made_of(
     assert set(tasks) == {"fan", "_step_0", "join"}
 
 
+async def test_a_loop_under_way_shows_the_branches_of_its_passes(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    inner = dynamic_fork("unused", forkTaskName="step")["tasks"]
+    loop = {
+        "name": "loop",
+        "taskReferenceName": "loop",
+        "type": "DO_WHILE",
+        "loopCondition": "$.loop.iteration < 2",
+        "loopOver": inner,
+    }
+    async with running(open_store, clock) as node:
+        await node.register(workflow("loops", loop))
+        run_id = await node.start("loops", {"list": [1]})
+        await node.report(await node.poll("step"), {"v": 1})
+
+        body = workflow_body(await node.engine.get(run_id))
+
+    shown = msgspec.json.decode(msgspec.json.encode(body.tasks[0].output_data))
+    assert shown["iteration"] == 2
+    assert shown["1"]["_step_0"] == {"v": 1}
+    assert shown["2"]["_step_0"] == {}
+
+
 async def test_a_fan_out_over_thousands_completes(open_store: OpenStore, clock: Clock) -> None:
     async with running(open_store, clock) as node:
         await node.register(dynamic_fork("fans", forkTaskType="NOOP"))
