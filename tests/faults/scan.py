@@ -54,9 +54,13 @@ RULES = {
         SELECT hex(w.id), w.version, count(j.version), max(j.version) FROM workflow w
         LEFT JOIN journal j ON j.workflow_id = w.id GROUP BY w.id
         HAVING count(j.version) <> w.version OR max(j.version) <> w.version""",
-    "a journal row belongs to a run": """
+    "a journal row belongs to a run, or to one that was removed": """
         SELECT hex(workflow_id) FROM journal
-        WHERE workflow_id NOT IN (SELECT id FROM workflow)""",
+        WHERE workflow_id NOT IN (SELECT id FROM workflow)
+        AND workflow_id NOT IN (SELECT workflow_id FROM journal WHERE kind = 'remove')""",
+    "a removed run is gone": """
+        SELECT hex(id) FROM workflow
+        WHERE id IN (SELECT workflow_id FROM journal WHERE kind = 'remove')""",
     "a task was last written by a version of its run": """
         SELECT hex(t.task_id) FROM task t LEFT JOIN workflow w ON w.id = t.workflow_id
         WHERE w.id IS NULL OR t.version > w.version""",
