@@ -233,11 +233,10 @@ class Checks:
         for changes in decision.runs:
             if changes.workflow_id == command.workflow_id:
                 kinds = {entry.kind for entry in changes.entries}
-                task = next(
-                    t
-                    for t in self.shadow(command.workflow_id).tasks.values()
-                    if t.task_id == command.task_id
-                )
+                tasks = self.shadow(command.workflow_id).tasks.values()
+                task = next((t for t in tasks if t.task_id == command.task_id), None)
+                if task is None:
+                    return False  # retired: nobody is told
                 # A task cancelled by its own run's end hears of its child's later, in vain.
                 is_cancelled = task.status is TaskStatus.CANCELED
                 return "child_ended" in kinds and task.status is command.status and not is_cancelled

@@ -4,9 +4,14 @@ import asyncio
 from typing import Any
 
 from batuta.model.command import (
+    Control,
     PauseWorkflow,
+    RerunWorkflow,
+    ResetCallbacks,
+    RestartWorkflow,
     ResumeWorkflow,
     RetryWorkflow,
+    SkipTask,
     TerminateWorkflow,
     UpdateReference,
 )
@@ -22,13 +27,18 @@ from tests.simulation.world import GoneError, World
 _COMMANDS = {
     "pause": PauseWorkflow,
     "resume": ResumeWorkflow,
-    "terminate": lambda run: TerminateWorkflow(workflow_id=run, reason="enough"),
-    "retry": lambda run: RetryWorkflow(workflow_id=run),
-    "retry_all": lambda run: RetryWorkflow(workflow_id=run, resume_children=True),
+    "terminate": lambda workflow_id: TerminateWorkflow(workflow_id=workflow_id, reason="enough"),
+    "retry": lambda workflow_id: RetryWorkflow(workflow_id=workflow_id),
+    "retry_all": lambda workflow_id: RetryWorkflow(workflow_id=workflow_id, resume_children=True),
+    "restart": lambda workflow_id: RestartWorkflow(workflow_id=workflow_id),
+    "restart_latest": lambda workflow_id: RestartWorkflow(workflow_id=workflow_id, use_latest=True),
+    "rerun_all": lambda workflow_id: RerunWorkflow(workflow_id=workflow_id),
+    "callbacks": ResetCallbacks,
 }
 # Retries and resumes weigh more: that is where engines of this kind have had most of their bugs.
 _MEDDLING = (
     *("pause", "resume", "resume", "terminate", "retry", "retry", "retry_all"),
+    *("restart", "restart_latest", "rerun_all", "rerun", "rerun", "rerun", "skip", "callbacks"),
     *("reference", "look", "look", "heartbeat", "define"),
 )
 
@@ -107,13 +117,13 @@ class Clients:
             else:
                 work = self.control(kind, run)
             world.loop.create_task(work)
-            if self._chance.random() < 0.1 and kind in _COMMANDS:
+            if self._chance.random() < 0.1 and kind in {*_COMMANDS, "rerun", "skip"}:
                 world.loop.create_task(self.control(kind, run))
 
     async def control(self, kind: str, run: str) -> bool:
         """Do an operation; True when it was acknowledged."""
         world = self._world
-        command = _COMMANDS[kind](run)
+        command = self._command(kind, run)
         commit = world.checks.commits
         work = world.call(
             world.any_node("control"),
@@ -129,6 +139,20 @@ class Clients:
             world.ledger.on_refused_control(command, error, commit)
             return False
         return True
+
+    def _command(self, kind: str, run: str) -> Control:
+        """Make an operation on a run; one on a task takes any that it has, or may come to have."""
+        row = self._world.state.runs[run]
+        if kind == "skip":
+            names = sorted(self._world.graph(row.workflow.definition).nodes)
+            output = Payload.of({"by": "hand"})
+            return SkipTask(
+                workflow_id=run, reference_name=self._chance.choice(names), output=output
+            )
+        tasks = [r.task.task_id for r in row.tasks.values() if not r.is_retired]
+        if kind == "rerun" and tasks:
+            return RerunWorkflow(workflow_id=run, task_id=self._chance.choice(tasks))
+        return _COMMANDS.get(kind, RerunWorkflow)(workflow_id=run)
 
     async def _report(self, run: str) -> None:
         """Report on some open task by its reference name, workers' tasks included."""

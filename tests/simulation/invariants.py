@@ -22,6 +22,9 @@ def of_history(rows: Rows, shadow: Shadow, changes: RunChanges) -> Broken:
     """I1, I2, I3, I12, I37: what is over stays over; versions and entries have no gap."""
     kinds = {entry.kind for entry in changes.entries}
     may_reopen = bool(kinds & REOPENING)
+    # A revival retires what a rerun is to do again behind a sub-workflow.
+    before_epoch = shadow.workflow.epoch if shadow.workflow else 0
+    may_retire = may_reopen and rows.workflow.epoch > before_epoch
     if changes.version_from != shadow.version:
         yield "I37", f"version {changes.version_from} was decided on, {shadow.version} is stored"
     if rows.workflow.version != shadow.version + len(changes.entries):
@@ -33,6 +36,8 @@ def of_history(rows: Rows, shadow: Shadow, changes: RunChanges) -> Broken:
             yield "I1", f"{before.status} became {after.status} by {sorted(kinds)}"
     for seq, task in shadow.tasks.items():
         now = rows.tasks.get(seq)
+        if now is None and may_retire:
+            continue
         if now is None:
             yield "I2", f"task {task.reference_name} disappeared by {sorted(kinds)}"
             continue
@@ -104,7 +109,8 @@ def of_progress(rows: Rows) -> Broken:
         yield "I8", f"RUNNING, and nothing can move it: {_names(rows.live) or 'no live task'}"
     if not has_more:
         for task in rows.tasks.values():
-            if task.status.is_terminal and not task.is_executed and not task.is_retried:
+            is_done = task.is_executed or task.is_retried or task.status is TaskStatus.SKIPPED
+            if task.status.is_terminal and not is_done:
                 yield "I8", f"{task.reference_name} is {task.status} and nothing followed"
 
 
@@ -144,7 +150,7 @@ def of_operators(rows: Rows) -> Broken:
         node = rows.graph.node_of(task)
         if task.task_type == "JOIN":
             branches = [latest.get(name) for name in task.join_on]
-            is_open = [b is None or not b.status.is_terminal for b in branches]
+            is_open = [b is None or not _has_ended(b) for b in branches]
             is_done = task.status in {TaskStatus.COMPLETED, TaskStatus.COMPLETED_WITH_ERRORS}
             if is_done and any(is_open) and not _has_been_reopened(rows):
                 yield "I17", f"{task.reference_name} is {task.status} before its branches"
@@ -169,6 +175,11 @@ def _of_loop(rows: Rows, loop: Task) -> Broken:
         before = [f"{loop.suffix}__{n}" for n in range(1, loop.iteration)]
         if loop.node_name in rows.graph.node_of(task).loops and task.suffix in before:
             yield "I18", f"{task.reference_name} is live in pass {loop.iteration}"
+
+
+def _has_ended(task: Task) -> bool:
+    """Say whether a task has ended; one that was skipped ends in its turn."""
+    return task.status.is_terminal and (task.is_executed or task.status is not TaskStatus.SKIPPED)
 
 
 def _has_been_reopened(rows: Rows) -> bool:

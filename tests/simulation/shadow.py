@@ -9,7 +9,7 @@ from batuta.model.execution import Task, TaskStatus, Workflow, WorkflowStatus
 from batuta.store.base import Entry
 from batuta.store.memory.rows import State
 
-REOPENING = frozenset({"retry", "revive"})
+REOPENING = frozenset({"retry", "revive", "restart", "rerun"})
 
 
 class Shadow:
