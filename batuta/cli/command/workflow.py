@@ -11,7 +11,7 @@ from batuta.cli.command.call import Call, calls_server, confirm, input_option, y
 
 LISTED = 20  # runs that are shown unless more are asked for: a screen
 
-_ids = click.argument("workflow_ids", metavar="ID...", nargs=-1, required=True)
+ids_argument = click.argument("workflow_ids", metavar="ID...", nargs=-1, required=True)
 _limit = click.option(
     "--limit", type=click.IntRange(1, 5_000), default=LISTED, help="How many.  [default: 20]"
 )
@@ -76,7 +76,7 @@ def get(call: Call, workflow_id: str, no_tasks: bool) -> None:
     from batuta.runtime.clock import wall_ms
 
     tasks = "false" if no_tasks else "true"
-    run = call.client.get(f"{_path(workflow_id)}?includeTasks={tasks}")
+    run = call.client.get(f"{path_of(workflow_id)}?includeTasks={tasks}")
     style, now_ms = Style(), wall_ms()
     lines = [headline(run, now_ms, style)] if no_tasks else tree_lines(run, now_ms, style)
     payloads = [
@@ -117,56 +117,60 @@ def start(
 
 
 @workflow.command()
-@_ids
+@ids_argument
 @calls_server
 def pause(call: Call, workflow_ids: Sequence[str]) -> int:
     """Stop scheduling tasks; those in hand go on."""
     return call.each(
-        workflow_ids, lambda one: call.client.put(f"{_path(one)}/pause", None), "paused"
+        workflow_ids, lambda one: call.client.put(f"{path_of(one)}/pause", None), "paused"
     )
 
 
 @workflow.command()
-@_ids
+@ids_argument
 @calls_server
 def resume(call: Call, workflow_ids: Sequence[str]) -> int:
     """Go on after a pause."""
     return call.each(
-        workflow_ids, lambda one: call.client.put(f"{_path(one)}/resume", None), "resumed"
+        workflow_ids, lambda one: call.client.put(f"{path_of(one)}/resume", None), "resumed"
     )
 
 
 @workflow.command()
-@_ids
+@ids_argument
 @click.option("--reason", help="Kept with the run.")
 @yes_option
 @calls_server
 def terminate(call: Call, workflow_ids: Sequence[str], reason: str | None, yes: bool) -> int:
     """End runs now."""
-    confirm(f"End {_some(workflow_ids)} now?", is_yes=yes)
+    confirm(f"End {some(workflow_ids)} now?", is_yes=yes)
     query = f"?{urlencode({'reason': reason})}" if reason else ""
-    return call.each(workflow_ids, lambda one: call.client.delete(_path(one) + query), "terminated")
+    return call.each(
+        workflow_ids, lambda one: call.client.delete(path_of(one) + query), "terminated"
+    )
 
 
 @workflow.command()
-@_ids
+@ids_argument
 @click.option("--resume-subworkflow-tasks", is_flag=True, help="Go on inside its sub-workflows.")
 @calls_server
 def retry(call: Call, workflow_ids: Sequence[str], resume_subworkflow_tasks: bool) -> int:
     """Try the failed tasks of ended runs again."""
     query = "?resumeSubworkflowTasks=true" if resume_subworkflow_tasks else ""
     return call.each(
-        workflow_ids, lambda one: call.client.post(f"{_path(one)}/retry{query}", None), "retried"
+        workflow_ids, lambda one: call.client.post(f"{path_of(one)}/retry{query}", None), "retried"
     )
 
 
-def _path(workflow_id: str) -> str:
+def path_of(workflow_id: str) -> str:
+    """Give a run's place below the API."""
     from batuta.cli.client import quoted
 
     return f"/workflow/{quoted(workflow_id)}"
 
 
-def _some(workflow_ids: Sequence[str]) -> str:
+def some(workflow_ids: Sequence[str]) -> str:
+    """Word a question about runs."""
     return f"run {workflow_ids[0]}" if len(workflow_ids) == 1 else f"{len(workflow_ids)} runs"
 
 
