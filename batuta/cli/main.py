@@ -17,7 +17,7 @@ from batuta.cli.command.call import input_option as _input
 from batuta.cli.command.call import server_option as _server
 from batuta.cli.command.definition import definition
 from batuta.cli.command.operation import workflow
-from batuta.cli.command.server import why
+from batuta.cli.command.server import logs, status, why
 from batuta.cli.command.task import queue, task
 from batuta.cli.exit import ExitCode, code_of, complain
 from batuta.model.error import BatutaError
@@ -164,7 +164,7 @@ def demo(env_file: Path | None, once: bool, **flags: Any) -> int:
     return demo_command(flags, env_file, is_once=once)
 
 
-for _command in (workflow, task, queue, definition, why):
+for _command in (workflow, task, queue, definition, why, status, logs):
     cli.add_command(_command)
 
 

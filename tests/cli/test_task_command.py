@@ -87,18 +87,19 @@ def test_queues_are_shown_with_what_waits_and_the_last_poll(
     url: str, client: Client, task: dict[str, Any]
 ) -> None:
     assert task
-    client.get("/tasks/poll/batch/idle_type?timeout=1")
+    client.get("/tasks/poll/batch/idle_type?timeout=1&workerid=ada")
 
     text = batuta("queue", "list", "--server", url)
     document = batuta("queue", "list", "-o", "json", "--server", url)
 
     rows = {row.split()[0]: row for row in text.stdout.splitlines()}
     assert next(iter(rows)) == "queue"
-    assert rows["nobody"].endswith("never")
+    assert rows["nobody"].split()[-2:] == ["never", "-"]
     assert rows["idle_type"].split()[1:3] == ["0", "0"]
     waiting = {one["queue"]: one for one in json.loads(document.stdout)}
     assert waiting["nobody"]["ready"] >= 1
     assert waiting["idle_type"]["lastPollTime"] > 0
+    assert waiting["idle_type"]["workers"] == ["ada"]
 
 
 @pytest.mark.parametrize(

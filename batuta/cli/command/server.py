@@ -1,11 +1,18 @@
 """`batuta why`, `batuta status` and `batuta logs`: what is going on at a server."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
-from batuta.cli.command.call import Call, calls_server
+from batuta.cli.command.call import (
+    Call,
+    calls_server,
+    env_file_option,
+    output_option,
+    server_option,
+)
 from batuta.cli.command.workflow import path_of
 
 
@@ -23,6 +30,28 @@ def why(call: Call, workflow_id: str) -> None:
     more = [f"and {found['omitted']} more like these"] if found["omitted"] else []
     head = f"{status}  {style.paint(workflow_id, 'dim')}"
     call.show(found, [head, *summary, *_causes(found["causes"], "", style), *more])
+
+
+@click.command()
+@server_option
+@output_option
+@env_file_option
+def status(server_url: str | None, output: str, env_file: Path | None) -> int:
+    """Show the server on one screen; the exit code is 0 only when all is well."""
+    from batuta.cli.command.status import status_command
+
+    return int(status_command({"server_url": server_url}, env_file, output))
+
+
+@click.command()
+@click.argument("workflow_id", metavar="[RUN]", default="")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the run has ended.")
+@calls_server
+def logs(call: Call, workflow_id: str, follow: bool) -> None:
+    """Show what the tasks of a run have logged; of the newest run unless RUN is named."""
+    from batuta.cli.command.log import show_logs
+
+    show_logs(call, workflow_id, is_following=follow)
 
 
 def _causes(causes: list[dict[str, Any]], indent: str, style: Any) -> Iterator[str]:

@@ -95,12 +95,23 @@ def update(
 @calls_server
 def list_(call: Call) -> None:
     """Show each queue: what waits, what is in workers' hands, and when it was polled last."""
-    queues = call.client.get("/batuta/status")["queues"]
+    queues = queues_of(call)
     call.show(queues, queue_lines(queues))
 
 
+def queues_of(call: Call) -> list[dict[str, Any]]:
+    """Read the queues of a server, each with the `workers` that polled it last, by domain."""
+    workers: dict[str, list[str]] = {}
+    for poll in call.client.get("/tasks/queue/polldata/all"):
+        domain = f"{poll['domain']}:" if poll.get("domain") else ""
+        worker = poll.get("workerId")
+        workers.setdefault(domain + poll["queueName"], []).extend([worker] if worker else [])
+    queues = call.client.get("/batuta/status")["queues"]
+    return [queue | {"workers": workers.get(queue["queue"], [])} for queue in queues]
+
+
 def queue_lines(queues: Iterable[dict[str, Any]]) -> list[str]:
-    """Draw the queues of the server's status."""
+    """Draw what ``queues_of`` read."""
     from batuta.cli.show.style import Style
     from batuta.cli.show.table import ago, table_lines
     from batuta.runtime.clock import wall_ms
@@ -113,10 +124,12 @@ def queue_lines(queues: Iterable[dict[str, Any]]) -> list[str]:
             str(one["leased"]),
             ago(one["oldestTime"], now_ms) if one["ready"] else "-",
             ago(one["lastPollTime"], now_ms),
+            ", ".join(one["workers"]) or "-",
         )
         for one in queues
     ]
-    return table_lines(("queue", "ready", "in hand", "oldest", "last poll"), rows, Style())
+    head = ("queue", "ready", "in hand", "oldest", "last poll", "by worker")
+    return table_lines(head, rows, Style())
 
 
 def log_of(call: Call, task_id: str) -> list[dict[str, Any]]:

@@ -1,0 +1,140 @@
+"""`batuta status` and `batuta logs` against a real server."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from batuta.cli.client import Client
+from batuta.cli.command.status import SILENT_LOOP_MS, troubles_of
+from tests.cli.live import batuta, process, server, wait_until
+
+NOW_MS = 1_800_000_000_000
+WELL = {"isReady": True, "isDraining": False, "loops": {}, "queues": []}
+TWO = {
+    "name": "two",
+    "tasks": [
+        {"name": "nobody", "taskReferenceName": "first"},
+        {"name": "nobody", "taskReferenceName": "second"},
+    ],
+}
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    (tmp_path / "two.json").write_text(json.dumps(TWO), "utf-8")
+    with server(tmp_path / "runs.db", "--load", str(tmp_path)) as url:
+        yield url
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[Client]:
+    with closing(Client(url)) as client:
+        yield client
+
+
+def test_a_server_without_runs_is_well(url: str) -> None:
+    text = batuta("status", "--server", url)
+    document = batuta("status", "-o", "json", "--server", url)
+
+    assert text.returncode == document.returncode == 0, text.stdout
+    assert text.stdout.splitlines()[-1] == "all is well"
+    assert "sqlite, answers" in text.stdout
+    found = json.loads(document.stdout)
+    assert (found["isWell"], found["troubles"]) == (True, [])
+
+
+def test_tasks_that_nobody_polls_are_not_well(url: str, client: Client) -> None:
+    ids = [client.post("/workflow/two", {}) for _ in range(4)]
+
+    text = batuta("status", "--server", url)
+    document = batuta("status", "-o", "json", "--server", url)
+
+    assert text.returncode == document.returncode == 1
+    assert "not well: 4 tasks wait in queue 'nobody'; last poll: never" in text.stdout
+    assert [run_id for run_id in ids if run_id in text.stdout] == ids[1:], "the three newest"
+    assert len(json.loads(document.stdout)["troubles"]) == 1
+
+
+def test_tasks_that_are_polled_are_well(url: str, client: Client) -> None:
+    client.post("/workflow/two", {})
+    client.post("/workflow/two", {})
+    assert client.get("/tasks/poll/nobody?workerid=ada")
+
+    text = batuta("status", "--server", url)
+
+    assert text.returncode == 0, text.stdout
+    [row] = [line for line in text.stdout.splitlines() if line.startswith("nobody ")]
+    assert row.split()[1:3] == ["1", "1"]
+    assert row.endswith("ada")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"isReady": False}, "not ready"),
+        ({"isDraining": True}, "stopping"),
+        ({"loops": {"timers": {"lastPassMsAgo": SILENT_LOOP_MS + 1, "errors": 1}}}, "'timers'"),
+    ],
+)
+def test_what_is_not_well_is_said(change: dict[str, object], words: str) -> None:
+    [trouble] = troubles_of(WELL | change, NOW_MS)
+
+    assert words in trouble
+
+
+@pytest.mark.parametrize("options", [(), ("-o", "json")])
+def test_no_server_is_not_well(options: tuple[str, ...]) -> None:
+    done = batuta("status", "--server", "http://127.0.0.1:9", *options)
+
+    assert done.returncode == 3
+    assert "no server answers at http://127.0.0.1:9/api" in done.stderr
+    assert json.loads(done.stdout or '{"isWell": false}')["isWell"] is False
+
+
+def test_the_logs_of_a_run_are_shown_by_time(url: str, client: Client) -> None:
+    workflow_id = client.post("/workflow/two", {})
+    log(client, workflow_id, "one")
+    client.post(f"/tasks/{workflow_id}/first/COMPLETED", {})
+    log(client, workflow_id, "two")
+
+    named = batuta("logs", workflow_id, "--server", url)
+    newest = batuta("logs", "--server", url)
+    document = batuta("logs", workflow_id, "-o", "json", "--server", url)
+
+    first, second = named.stdout.splitlines()
+    assert first.endswith('first: "one"')
+    assert second.endswith('second: "two"')
+    assert newest.stdout == named.stdout
+    assert [line["log"] for line in json.loads(document.stdout)] == ['"one"', '"two"']
+
+
+def log(client: Client, workflow_id: str, line: str) -> None:
+    task = client.get(f"/workflow/{workflow_id}")["tasks"][-1]
+    client.post(f"/tasks/{task['taskId']}/log", line)
+
+
+@pytest.mark.parametrize("options", [(), ("-o", "json")])
+def test_logs_are_followed_until_the_run_has_ended(
+    url: str, client: Client, options: tuple[str, ...]
+) -> None:
+    workflow_id = client.post("/workflow/two", {})
+    with process("logs", workflow_id, "-f", "--server", url, *options) as following:
+        for reference in ("first", "second"):
+            log(client, workflow_id, f"in {reference}")
+            following.wait_for(f"in {reference}")
+            client.post(f"/tasks/{workflow_id}/{reference}/COMPLETED", {})
+        wait_until(lambda: following.process.poll() is not None)
+
+        assert following.process.returncode == 0
+        assert len(following.lines) == 2
+
+
+def test_logs_of_what_is_not_there_are_not_found(url: str) -> None:
+    absent = batuta("logs", "00000000-0000-4000-8000-000000000000", "--server", url)
+    none = batuta("logs", "--server", url)
+
+    assert (absent.returncode, none.returncode) == (5, 5)
+    assert "no run yet" in none.stderr
