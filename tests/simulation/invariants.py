@@ -162,7 +162,8 @@ def of_operators(rows: Rows) -> Broken:
             taken = {
                 head.task_reference_name
                 for head in heads
-                if head.task_reference_name + task.suffix in latest
+                if (first := latest.get(head.task_reference_name + task.suffix)) is not None
+                and (first.is_executed or first.status is not TaskStatus.SKIPPED)  # not reached
             }
             if len(taken) > 1:
                 yield "I18", f"{task.reference_name} took {sorted(taken)}"
