@@ -5,13 +5,15 @@ graph in memory is built once for each. Registrations are documents of the catal
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from batuta.core.definition.lint import lint
 from batuta.core.definition.normalize import (
     faults_text,
     read_task_def,
@@ -19,6 +21,7 @@ from batuta.core.definition.normalize import (
     to_document,
 )
 from batuta.core.definition.validate import validate_task_def, validate_workflow_def
+from batuta.core.definition.warning import Warned
 from batuta.core.graph import Graph, Snapshot, inner_lists
 from batuta.model.change import Failure, NeedDefinition, PinnedDefinition
 from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
@@ -29,7 +32,10 @@ WORKFLOW_DEF, TASK_DEF = "workflow_def", "task_def"
 GRAPHS_BYTES_MAX = 64 * 1024 * 1024  # of snapshots whose graphs stay in memory
 GRAPH_BYTES_FACTOR = 12  # memory of a graph for each byte of its snapshot, measured
 LATEST = 0
+WARNINGS_LOGGED_MAX = 20  # of one definition at its registration; lint tells all
 PIN_MS_MAX = 1_000  # how long a node starts what another node has registered anew meanwhile
+
+_log = logging.getLogger(__name__)
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 _SNAPSHOT_DECODER = msgspec.json.Decoder(Snapshot)
@@ -82,6 +88,7 @@ class Definitions:
         if taken:
             names = ", ".join(f"{d.name}:{d.version}" for d in taken)
             raise ConflictError(f"workflow definition {names} exists already; use overwrite=true")
+        _log_warnings(found, task_defs)
         return found
 
     async def get_workflow_def(self, name: str, version: int = LATEST) -> WorkflowDef:
@@ -118,6 +125,21 @@ class Definitions:
         except InvalidError as error:
             return list(error.faults)
         return validate_workflow_def(found, strict=self._is_strict)
+
+    async def lint(
+        self, name: str, version: int = LATEST, *, polled: Collection[str] | None = None
+    ) -> tuple[WorkflowDef, list[Warned]]:
+        """Return a registered definition and what it says and hardly means.
+
+        Args:
+            polled: Task types that workers poll; None: not known.
+
+        Raises:
+            NotFoundError: No such definition or version.
+        """
+        definition = await self.get_workflow_def(name, version)
+        task_defs = {found.name: found for found in await self.list_task_defs()}
+        return definition, lint(definition, task_defs=task_defs, polled=polled)
 
     async def put_task_defs(self, documents: Sequence[Any]) -> list[TaskDef]:
         """Register task definitions, all or none, over those there are (gotchas.md 19).
@@ -312,6 +334,20 @@ class Definitions:
             return await self._catalog.put_documents(documents, overwrite=overwrite)
         finally:
             self._forget_pins()  # also after an error: its outcome may be unknown
+
+
+def _log_warnings(definitions: Sequence[WorkflowDef], task_defs: Mapping[str, TaskDef]) -> None:
+    """Tell the log what new definitions hardly mean, a line each; names are as users gave them."""
+    for definition in definitions:
+        warnings = lint(definition, task_defs=task_defs)
+        title = f"{definition.name!r} version {definition.version}"
+        for one in warnings[:WARNINGS_LOGGED_MAX]:
+            _log.warning(
+                "definition %.200s: %s at %.200r: %.500r", title, one.code, one.path, one.message
+            )
+        more = len(warnings) - WARNINGS_LOGGED_MAX
+        if more > 0:
+            _log.warning("definition %.200s: and %d more warnings", title, more)
 
 
 def _all_tasks(tasks: Sequence[WorkflowTask]) -> list[WorkflowTask]:

@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+import pytest
+
+from batuta.runtime.definitions import WARNINGS_LOGGED_MAX
 from batuta.runtime.why.cause import Code
 from tests.api.client import Client
 from tests.api.conftest import polled, report, simple, started
@@ -58,6 +61,55 @@ async def test_why_of_an_unknown_run_is_404(client: Client) -> None:
     answer = await client.ask("GET /api/workflow/no-such-run/why")
 
     assert (answer.status, answer.json["code"]) == (404, "NOT_FOUND")
+
+
+async def test_lint_warns_of_a_registered_definition_and_of_unpolled_types(client: Client) -> None:
+    switch = {"name": "s", "taskReferenceName": "s", "type": "SWITCH"} | {
+        "evaluatorType": "value-param",
+        "expression": "v",
+        "inputParameters": {"v": "${workflow.input.v}"},
+        "decisionCases": {"k": [simple("a")]},
+    }
+    await started(client, switch, simple("b"), body={"input": {"v": "k"}})
+    await polled(client)
+
+    answer = await client.ask("GET /api/batuta/lint/w")
+
+    assert answer.status == 200
+    body = answer.json
+    assert (body["name"], body["version"]) == ("w", 1)
+    assert [(one["path"], one["code"]) for one in body["warnings"]] == [
+        ("tasks[0].defaultCase", "SWITCH_WITHOUT_DEFAULT"),
+        ("tasks[1]", "NOBODY_POLLS"),
+    ]
+    assert all(set(one) == {"path", "code", "message"} for one in body["warnings"])
+    assert (await client.ask("GET /api/batuta/lint/w?version=1")).json == body
+    assert (await client.ask("GET /api/batuta/lint/w?version=2")).status == 404
+
+
+async def test_a_registration_tells_the_log_a_bounded_number_of_warnings(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_cases = [
+        {
+            "name": "s",
+            "taskReferenceName": f"s{number}\n",
+            "type": "SWITCH",
+            "evaluatorType": "value-param",
+            "expression": "v",
+            "inputParameters": {"v": "${workflow.input.v}"},
+            "decisionCases": {"k": [simple(f"t{number}")]},
+        }
+        for number in range(WARNINGS_LOGGED_MAX + 5)
+    ]
+
+    await started(client, *open_cases, body={"input": {"v": "none"}})
+
+    lines = [one.getMessage() for one in caplog.records if "definition" in one.name]
+    assert len(lines) == WARNINGS_LOGGED_MAX + 1
+    assert lines[0].startswith("definition 'w' version 1: SWITCH_WITHOUT_DEFAULT at 'tasks[0].def")
+    assert lines[-1] == "definition 'w' version 1: and 5 more warnings"
+    assert not any("\n" in line for line in lines), "names are as users gave them, a line is ours"
 
 
 def test_the_page_about_why_explains_each_code() -> None:

@@ -32,7 +32,7 @@ BUILT_IN_NAMES = frozenset({"CPEWF_TASK_ID", "NETFLIX_ENV", "NETFLIX_STACK"})
 # A loop names its children `ref__1`, `ref__2`, and cuts the name there again.
 _LOOP_SUFFIX = re.compile(r"__\d")
 # An expression that holds no other; `$${` is an escape.
-_EXPRESSION = re.compile(r"(?<!\$)\$\{([^{}]*)\}")
+EXPRESSION = re.compile(r"(?<!\$)\$\{([^{}]*)\}")
 
 _NUMBERS_NOT_NEGATIVE = {
     "retry_count": ("retryCount", "use 0 for none"),
@@ -132,7 +132,7 @@ class _Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 def _workflow_faults(def_: WorkflowDef, path: str, around: _Surroundings) -> Iterator[Fault]:
     for fault in _header_faults(def_):
         yield _moved(fault, path)
-    nodes = list(_nodes(def_.tasks, f"{path}tasks", is_top_level=True))
+    nodes = list(walk(def_.tasks, f"{path}tasks", is_top_level=True))
     refs = frozenset(node.task.task_reference_name for node in nodes)
     yield from _repeated_refs(nodes, def_.name)
     for found in nodes:
@@ -144,7 +144,7 @@ def _workflow_faults(def_: WorkflowDef, path: str, around: _Surroundings) -> Ite
         # anywhere else they read null when they run.
         if node.is_top_level and not path:
             yield from _unknown_names(node, refs | around.names | {"workflow"})
-        inline = _inline(node.task.sub_workflow_param)
+        inline = inline_of(node.task.sub_workflow_param)
         if inline:
             below = f"{node.path}.subWorkflowParam.workflowDefinition."
             yield from _workflow_faults(inline, below, around)
@@ -174,7 +174,7 @@ def _header_faults(def_: WorkflowDef) -> Iterator[Fault]:
         yield Fault("tasks", f"workflow def {def_.name!r} has no tasks; give at least one", [])
 
 
-def _nodes(tasks: list[WorkflowTask], path: str, *, is_top_level: bool = False) -> Iterator[Node]:
+def walk(tasks: list[WorkflowTask], path: str, *, is_top_level: bool = False) -> Iterator[Node]:
     """Walk the static tree in the order of the document."""
     around = [None, *tasks, None]
     for index, task in enumerate(tasks):
@@ -186,11 +186,12 @@ def _nodes(tasks: list[WorkflowTask], path: str, *, is_top_level: bool = False) 
             before=around[index],
             after=around[index + 2],
         )
-        for below, inner in _lists_of(task):
-            yield from _nodes(inner, f"{here}.{below}")
+        for below, inner in lists_of(task):
+            yield from walk(inner, f"{here}.{below}")
 
 
-def _lists_of(task: WorkflowTask) -> Iterator[tuple[str, list[WorkflowTask]]]:
+def lists_of(task: WorkflowTask) -> Iterator[tuple[str, list[WorkflowTask]]]:
+    """Yield the lists inside a task, each with its path: cases, branches, a loop's body."""
     for key, case in task.decision_cases.items():
         yield f"decisionCases.{key}", case
     yield "defaultCase", task.default_case
@@ -204,7 +205,8 @@ def _inputs(task: WorkflowTask, task_defs: Mapping[str, TaskDef]) -> frozenset[s
     return frozenset(task.input_parameters) | frozenset(def_.input_template if def_ else ())
 
 
-def _inline(params: SubWorkflowParams | None) -> WorkflowDef | None:
+def inline_of(params: SubWorkflowParams | None) -> WorkflowDef | None:
+    """Return the definition that a SUB_WORKFLOW brings along, None when it names one."""
     inline = params.workflow_definition if params else None
     return inline if isinstance(inline, WorkflowDef) else None
 
@@ -256,8 +258,8 @@ def _general_faults(node: Node) -> Iterator[Fault]:
 
 
 def _unknown_names(node: Node, known: frozenset[str]) -> Iterator[Fault]:
-    for where, text in _texts(node.task.input_parameters, "inputParameters"):
-        for expression in _EXPRESSION.findall(text):
+    for where, text in texts(node.task.input_parameters, "inputParameters"):
+        for expression in EXPRESSION.findall(text):
             path = parse_path(expression)
             if path and path.root not in known:
                 yield node.fault(
@@ -274,16 +276,17 @@ def _unknown_names(node: Node, known: frozenset[str]) -> Iterator[Fault]:
                 )
 
 
-def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+def texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield every text inside a decoded JSON value with its path; keys of objects are none."""
     match value:
         case str():
             yield path, value
         case dict():
             for key, item in value.items():
-                yield from _texts(item, f"{path}.{key}")
+                yield from texts(item, f"{path}.{key}")
         case list():
             for index, item in enumerate(value):
-                yield from _texts(item, f"{path}[{index}]")
+                yield from texts(item, f"{path}[{index}]")
         case _:  # numbers, booleans and null hold no expression
             pass
 
