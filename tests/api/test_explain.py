@@ -1,10 +1,12 @@
 """What our own calls explain, over HTTP."""
 
 import re
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 
+from batuta.core.definition.warning import Code as WarningCode
 from batuta.runtime.definitions import WARNINGS_LOGGED_MAX
 from batuta.runtime.why.cause import Code
 from tests.api.client import Client
@@ -112,9 +114,15 @@ async def test_a_registration_tells_the_log_a_bounded_number_of_warnings(
     assert not any("\n" in line for line in lines), "names are as users gave them, a line is ours"
 
 
-def test_the_page_about_why_explains_each_code() -> None:
-    page = Path(__file__).parents[2] / "docs" / "howto" / "why-is-my-run-not-moving.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
-    explained = re.findall(r"^\| `([A-Z_]+)` \|", page.read_text("utf-8"), re.MULTILINE)
 
-    assert sorted(explained) == sorted(Code)
+@pytest.mark.parametrize(
+    ("page", "codes"),
+    [("howto/why-is-my-run-not-moving.md", Code), ("reference/lint.md", WarningCode)],
+    ids=["why", "lint"],
+)
+def test_a_page_explains_each_code(page: str, codes: type[StrEnum]) -> None:
+    explained = re.findall(r"^\| `([A-Z_]+)` \|", (DOCS / page).read_text("utf-8"), re.MULTILINE)
+
+    assert sorted(explained) == sorted(codes)
