@@ -11,15 +11,16 @@ colons as it had has lost no duplicate key. Only a suspect body is walked in Pyt
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from batuta.api.request import Text
 from batuta.api.wire import to_ms
-from batuta.core.definition.normalize import read_workflow_def
+from batuta.core.definition.normalize import faults_text, read_workflow_def
 from batuta.model.command import UpdateTask
+from batuta.model.definition import WorkflowDef
 from batuta.model.error import Fault, InvalidError
 from batuta.model.execution import TaskStatus
 from batuta.model.payload import EMPTY, Payload
@@ -28,6 +29,8 @@ from batuta.runtime.view import StartRequest
 DEPTH_MAX = 100  # levels of objects and lists; what walks a payload may recurse
 CALLBACK_SECONDS_MAX = 2**31 - 1  # 68 years; beyond it milliseconds would not fit a row
 PRIORITY_MAX = 99  # Conductor's range is 0 to 99
+WORD_CHARACTERS_MAX = 255  # of what is indexed; Conductor's columns, and two fit PostgreSQL's index
+VERSION_MAX = 2**31 - 1  # Conductor's int
 DIGITS_MAX = 4_300  # of an integer: Python's own limit, beyond which parsing is quadratic
 BLANK_BYTES_MAX = 64  # an object this short is looked at to see whether it is `{ }`
 
@@ -160,6 +163,18 @@ def to_text(value: Text) -> str | None:
     return msgspec.json.encode(value).decode()
 
 
+def to_word(value: Text, field: str) -> str | None:
+    """Take a scalar for an id, a name or another text that is looked up by an index.
+
+    Raises:
+        InvalidError: It is too long.
+    """
+    text = to_text(value)
+    if text is not None and len(text) > WORD_CHARACTERS_MAX:
+        raise refuse(field, f"longer than {WORD_CHARACTERS_MAX} characters", text)
+    return text
+
+
 def refuse(field: str, message: str, value: Any = None) -> InvalidError:
     """Return the error for one wrong field: its path, and what would be right."""
     return InvalidError(f"{field}: {message}", [Fault(field, message, value)])
@@ -189,7 +204,7 @@ def to_update(body: TaskResultBody) -> UpdateTask:
         output=payload_of(body.output_data, "outputData"),
         reason=to_text(body.reason_for_incompletion),
         callback_after_ms=to_ms(seconds),
-        worker_id=to_text(body.worker_id),
+        worker_id=to_word(body.worker_id, "workerId"),
         logs=_lines(body) if body.logs else (),
     )
 
@@ -216,28 +231,56 @@ def to_start(body: StartBody, *, strict: bool) -> StartRequest:
     """
     if body.external_input_payload_storage_path:
         raise refuse("externalInputPayloadStoragePath", "there is no external storage; send input")
-    document = inline_document(body)
-    definition = None if document is None else read_workflow_def(document, strict=strict)
-    name = body.name or (definition.name if definition else "")
+    definition = _inline_definition(body, strict=strict)
+    name = to_word(body.name, "name") or (definition.name if definition else "")
     if not name:
         raise refuse("name", "Workflow name cannot be null or empty")
+    version = body.version or 0
+    if not -VERSION_MAX <= version <= VERSION_MAX:
+        raise refuse("version", f"expected a version up to {VERSION_MAX}", version)
     return StartRequest(
         name=name,
-        version=body.version or 0,
+        version=version,
         input=payload_of(body.input, "input"),
-        correlation_id=to_text(body.correlation_id),
+        correlation_id=to_word(body.correlation_id, "correlationId"),
         priority=check_priority(body.priority or 0),
-        task_to_domain={
-            key: value for key, value in (body.task_to_domain or {}).items() if value is not None
-        },
+        task_to_domain=_domains(body),
         definition=definition,
     )
+
+
+def _domains(body: StartBody) -> dict[str, str]:
+    """Read where tasks go: by task type, domains to try in order, joined by commas."""
+    given = {key: value for key, value in (body.task_to_domain or {}).items() if value is not None}
+    for key, value in given.items():
+        for word in (key, *value.split(",")):
+            to_word(word, "taskToDomain")
+    return given
 
 
 def inline_document(body: StartBody) -> Any:
     """Return the definition that came with a start, decoded; None without one."""
     raw = body.workflow_def
     return None if isinstance(raw, msgspec.UnsetType) else msgspec.json.decode(raw)
+
+
+def inline_faults(faults: Sequence[Fault]) -> InvalidError:
+    """Return the error for the faults of an inline definition: their paths in the body."""
+    named = [
+        Fault(f"workflowDef.{one.path}" if one.path else "workflowDef", one.message, one.value)
+        for one in faults
+    ]
+    return InvalidError(f"workflowDef is invalid: {faults_text(named)}", named)
+
+
+def _inline_definition(body: StartBody, *, strict: bool) -> WorkflowDef | None:
+    document = inline_document(body)
+    if document is None:
+        return None
+    try:
+        return read_workflow_def(document, strict=strict)
+    except InvalidError as error:
+        raise inline_faults(error.faults) from error
 
 
 def check_priority(priority: int) -> int:

@@ -17,12 +17,14 @@ from batuta.api.body import (
     check_priority,
     decode_body,
     inline_document,
+    inline_faults,
     object_payload,
     refuse,
     start_decoder,
     task_result_decoder,
     to_start,
     to_update,
+    to_word,
 )
 from batuta.api.request import (
     NO_CONTENT,
@@ -34,8 +36,7 @@ from batuta.api.request import (
     text_reply,
 )
 from batuta.api.wire import polled_body
-from batuta.core.definition.normalize import faults_text
-from batuta.model.error import ClosingError, Fault, InvalidError
+from batuta.model.error import ClosingError
 from batuta.runtime.queues import LOCAL_WORKER
 from batuta.runtime.view import Polled, StartRequest
 
@@ -115,7 +116,7 @@ async def start_by_name(request: Request) -> Reply:
         name=request.values[0],
         version=request.integer("version", 0),
         input=object_payload(await read_body(request)),
-        correlation_id=request.text("correlationId"),
+        correlation_id=to_word(request.text("correlationId"), "correlationId"),
         priority=check_priority(request.integer("priority", 0)),
     )
     return text_reply(await request.engine.start(wish))
@@ -126,8 +127,7 @@ async def check_inline(request: Request, body: StartBody) -> None:
     document = inline_document(body)
     faults = await request.engine.definitions.validate(document)
     if faults:
-        named = [Fault(f"workflowDef.{f.path}", f.message, f.value) for f in faults]
-        raise InvalidError(f"workflowDef is invalid: {faults_text(named)}", named)
+        raise inline_faults(faults)
 
 
 def check_open(request: Request) -> None:
@@ -141,7 +141,8 @@ def check_open(request: Request) -> None:
 
 
 def _check_worker_id(parameter: str, worker_id: str | None) -> None:
-    """Refuse the name whose leases a restarted server takes back, as those of a dead process."""
+    """Refuse a name too long, and that whose leases a restarted server takes back as its own."""
+    to_word(worker_id, parameter)
     if worker_id == LOCAL_WORKER:
         raise refuse(parameter, "this id is that of the workers inside the server", worker_id)
 
@@ -155,6 +156,7 @@ async def _take(request: Request, *, count: int, wait_ms: int) -> list[Polled]:
     task_type = request.values[0]
     domain, worker_id = request.text("domain"), request.text("workerid")
     _check_worker_id("workerid", worker_id)
+    to_word(domain, "domain")
     polled = await engine.poll(
         task_type, domain=domain, worker_id=worker_id, count=count, wait_ms=0
     )

@@ -21,6 +21,7 @@ Send = Callable[[Message], Awaitable[None]]
 Text = str | int | float | bool | None
 
 QUERY_CHARACTERS_MAX = 16_384  # of a query string; the HTTP server cuts off at 64 kB anyway
+PLACE_CHARACTERS_MAX = 1_000  # of an id or a name in a path; four times Conductor's columns
 PARAMETERS_MAX = 1_000  # of a query string; each costs a decode
 
 _ABSENT = frozenset({"", "None", "null", "undefined"})
@@ -204,7 +205,7 @@ async def read_body(request: Request) -> bytes:
     body: bytes = message.get("body", b"")
     bytes_max = request.settings.body_bytes_max
     if not message.get("more_body", False):
-        _check_size(len(body), bytes_max)
+        check_size(len(body), bytes_max)
         return body
     chunks, size_bytes = [body], len(body)
     while message.get("more_body", False):
@@ -213,7 +214,7 @@ async def read_body(request: Request) -> bytes:
             raise ClientGoneError("the client hung up amid its body")
         chunk = message.get("body", b"")
         size_bytes += len(chunk)
-        _check_size(size_bytes, bytes_max)
+        check_size(size_bytes, bytes_max)
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -274,7 +275,12 @@ def to_integer(name: str, text: str) -> int:
     return value
 
 
-def _check_size(size_bytes: int, bytes_max: int) -> None:
+def check_size(size_bytes: int, bytes_max: int) -> None:
+    """Refuse a body that is larger, or is said to be.
+
+    Raises:
+        HttpError: 413.
+    """
     if size_bytes > bytes_max:
         raise HttpError(
             413,

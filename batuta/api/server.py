@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from batuta.api.request import (
+    PLACE_CHARACTERS_MAX,
     ClientGoneError,
     ErrorBody,
     FaultBody,
@@ -25,6 +26,7 @@ from batuta.api.request import (
     Route,
     Send,
     Settings,
+    check_size,
     json_reply,
     unquote_text,
 )
@@ -48,6 +50,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 HOSTS_KNOWN_MAX = 100  # Host headers remembered as allowed; each is one port of one name
+LENGTH_DIGITS_MAX = 18  # of a declared length that are read; a longer one is too large anyway
 VALUE_CHARACTERS_MAX = 100  # of a wrong value that an error repeats
 
 # From the special to the general; the first that fits counts.
@@ -73,7 +76,7 @@ def create_app(engine: "Engine", settings: Settings) -> App:
     How it is run (uvicorn, ports, signals) is the caller's business.
     """
     router = Router(ROUTES)
-    door = _Door(settings.allowed_hosts)
+    door = _Door(settings.allowed_hosts, settings.body_bytes_max)
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -129,7 +132,9 @@ class Router:
             if (row := self._exact.get((method, path))) is not None:
                 return row
             cut = path.rfind("/") + 1
-            if (row := self._hot.get((method, path[:cut]))) is not None and cut < len(path):
+            size = len(path) - cut
+            row = self._hot.get((method, path[:cut]))
+            if row is not None and 0 < size <= PLACE_CHARACTERS_MAX:
                 request.values = (path[cut:],)
                 return row
             return self._search(request, method, path.split("/"))
@@ -147,6 +152,7 @@ class Router:
             if row.method == wanted and not (row.is_hot and method == "HEAD"):
                 pairs = zip(pattern, segments, strict=True)
                 request.values = tuple(segment for part, segment in pairs if part is None)
+                _check_places(row, request.values)
                 return row
             allowed.append(row.method)
         where = "/".join(segments)[:VALUE_CHARACTERS_MAX]
@@ -161,6 +167,19 @@ class Router:
         )
 
 
+def _check_places(row: Route, values: Sequence[str]) -> None:
+    if all(len(value) <= PLACE_CHARACTERS_MAX for value in values):
+        return
+    names = [part[1:-1] for part in row.path.split("/") if part.startswith("{")]
+    message = f"longer than {PLACE_CHARACTERS_MAX} characters; no id or name is"
+    faults = [
+        Fault(name, message, value)
+        for name, value in zip(names, values, strict=True)
+        if len(value) > PLACE_CHARACTERS_MAX
+    ]
+    raise InvalidError(f"{faults[0].path}: {message}", faults)
+
+
 class _Door:
     """Keeps out what a web page on another site could send (RELIABILITY S3).
 
@@ -168,7 +187,8 @@ class _Door:
     another site by its Origin or Sec-Fetch-Site. Clients that are no browsers send neither.
     """
 
-    def __init__(self, allowed_hosts: Sequence[str]) -> None:
+    def __init__(self, allowed_hosts: Sequence[str], body_bytes_max: int) -> None:
+        self._body_bytes_max = body_bytes_max
         self._names = {name.lower() for name in (*LOCAL_HOSTS, *allowed_hosts)}
         self._known: set[bytes] = set()
 
@@ -176,7 +196,8 @@ class _Door:
         """Refuse a request that is not meant for us.
 
         Raises:
-            HttpError: 403, wrong Host, or another site's page; 415, a page sends no JSON.
+            HttpError: 403, wrong Host, or another site's page; 413, a body that is said to be
+                too large; 415, a page sends no JSON.
         """
         host = origin = site = media = b""
         for name, value in scope["headers"]:
@@ -190,6 +211,9 @@ class _Door:
                 site = value
             elif name == b"content-type":
                 media = value
+            elif name == b"content-length" and value.isdigit():
+                # Before a byte of it is read; what comes without a length is counted.
+                check_size(int(value[:LENGTH_DIGITS_MAX]), self._body_bytes_max)
         if host not in self._known:
             self._check_host(host)
         if origin or site:

@@ -40,7 +40,6 @@ async def test_empty_unknown_and_none_parameters_mean_absent(client: Client, emp
         ("POST /api/workflow/w?priority=100", "priority"),
         ("POST /api/tasks/x/a/DONE", "status"),
         ("GET /api/tasks/queue/polldata", "taskType"),
-        ("GET /api/tasks/queue/sizes", "taskType"),
         ("DELETE /api/metadata/workflow/w/tags", "version"),
         ("DELETE /api/metadata/workflow/w/0", "version"),
         ("DELETE /api/metadata/workflow/w/-1", "version"),

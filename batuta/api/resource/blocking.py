@@ -15,7 +15,15 @@ import msgspec
 from msgspec.structs import replace
 
 from batuta.api import hot
-from batuta.api.body import decode_body, object_payload, refuse, start_decoder, to_start, to_status
+from batuta.api.body import (
+    decode_body,
+    object_payload,
+    refuse,
+    start_decoder,
+    to_start,
+    to_status,
+    to_word,
+)
 from batuta.api.request import (
     EMPTY,
     ClientGoneError,
@@ -141,7 +149,7 @@ async def update_reference_sync(request: Request) -> Reply:
         reference_name=reference_name,
         status=to_status(word),
         output=object_payload(await read_body(request)),
-        worker_id=request.text("workerid"),
+        worker_id=to_word(request.text("workerid"), "workerid"),
     )
     await request.engine.update_reference(command)
     return json_reply(workflow_body(await request.engine.get(workflow_id)))

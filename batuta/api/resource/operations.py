@@ -2,7 +2,7 @@
 
 import msgspec
 
-from batuta.api.body import decode_body, payload_of, to_text
+from batuta.api.body import decode_body, payload_of, to_word
 from batuta.api.request import EMPTY, NO_CONTENT, Reply, Request, Text, read_body, text_reply
 from batuta.model.command import (
     DecideWorkflow,
@@ -52,7 +52,7 @@ async def rerun(request: Request) -> Reply:
         task_id=body.re_run_from_task_id or None,
         task_input=_given(body.task_input, "taskInput"),
         input=_given(body.workflow_input, "workflowInput"),
-        correlation_id=to_text(body.correlation_id),
+        correlation_id=to_word(body.correlation_id, "correlationId"),
     )
     await request.engine.operations.rerun(command)
     return text_reply(workflow_id)

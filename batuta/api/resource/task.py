@@ -2,7 +2,7 @@
 
 import msgspec
 
-from batuta.api.body import object_payload, refuse, to_status
+from batuta.api.body import object_payload, refuse, to_status, to_word
 from batuta.api.request import (
     EMPTY,
     NO_CONTENT,
@@ -81,7 +81,7 @@ async def update_reference(request: Request) -> Reply:
         reference_name=reference_name,
         status=to_status(word),
         output=object_payload(await read_body(request)),
-        worker_id=request.text("workerid"),
+        worker_id=to_word(request.text("workerid"), "workerid"),
     )
     try:
         updated = await request.engine.update_reference(command)
