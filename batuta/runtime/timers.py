@@ -73,6 +73,8 @@ class Timers:
         self._commands: dict[_Key, tuple[Command, int | None]] = {}
         self._failures: dict[_Key, Failure] = {}
         self._running: set[_Key] = set()
+        # Set anew by what its own firing committed (CONTINUE), while that is still running.
+        self._following: dict[_Key, tuple[int, Command]] = {}
         self._wake_handle: asyncio.TimerHandle | None = None
         self._is_hinted = asyncio.Event()
         self._in_work: set[asyncio.Task[None]] = set()
@@ -145,6 +147,8 @@ class Timers:
                     kind=change.kind,
                     due_at_ms=change.due_at_ms,
                 )
+                if key in self._running:
+                    self._following[key] = (change.due_at_ms, fire)
                 self._add(key, change.due_at_ms, fire)
             else:
                 self._forget(key)
@@ -192,6 +196,7 @@ class Timers:
         self._due.pop(key, None)
         self._commands.pop(key, None)
         self._failures.pop(key, None)
+        self._following.pop(key, None)
 
     def _set_alarm(self) -> None:
         if self._wake_handle is not None:
@@ -225,10 +230,13 @@ class Timers:
             await self._submit(command, send_id)
         except Exception as error:  # noqa: BLE001  one row's failure is noted, not raised
             self._running.discard(key)
+            self._following.pop(key, None)  # the next pass finds it
             self._note_failure(key, command, send_id, error)
         else:
             self._running.discard(key)
             self._failures.pop(key, None)
+            if (following := self._following.pop(key, None)) is not None:
+                self._add(key, *following)
             if send_id is not None:
                 self._is_hinted.set()
 

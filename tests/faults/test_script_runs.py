@@ -136,3 +136,62 @@ async def test_an_endless_script_fails_its_own_run_while_others_go_on(engine: En
     run = await bad
     assert run.workflow.status is WorkflowStatus.FAILED
     assert time_message(800) in str(run)
+
+
+def node(kind: str, reference_name: str, **given: Any) -> dict[str, Any]:
+    return {
+        "name": reference_name,
+        "taskReferenceName": reference_name,
+        "type": kind,
+        "inputParameters": given,
+    }
+
+
+async def test_inline_lambda_and_jq_hand_their_results_on(engine: Engine) -> None:
+    tasks = [
+        node("INLINE", "i", expression="(() => [$.x, $.x * 2])()", x="${workflow.input.x}"),
+        node(
+            "LAMBDA", "l", scriptExpression="return $.v.map(v => ({v: v}));", v="${i.output.result}"
+        ),
+        node("JSON_JQ_TRANSFORM", "q", queryExpression=".v[].v", v="${l.output.result}"),
+    ]
+    outputs = {"all": "${q.output.resultList}", "first": "${q.output.result}"}
+    definition = {"name": "three", "version": 1, "tasks": tasks, "outputParameters": outputs}
+    await engine.definitions.put_workflow_defs([definition], overwrite=False)
+
+    run = await finish(engine, "three", 5)
+
+    assert run.workflow.status is WorkflowStatus.COMPLETED, run
+    assert run.output.value == {"all": [5, 10], "first": 5}
+
+
+async def test_an_endless_jq_program_fails_its_task_and_says_why(engine: Engine) -> None:
+    definition = {
+        "name": "endless",
+        "version": 1,
+        "tasks": [node("JSON_JQ_TRANSFORM", "q", queryExpression="def f: f; f")],
+    }
+    await engine.definitions.put_workflow_defs([definition], overwrite=False)
+
+    run = await finish(engine, "endless", 1)
+
+    assert run.workflow.status is WorkflowStatus.FAILED
+    assert run.tasks[0].output.value == {"error": time_message(800)}
+
+
+async def test_a_loop_over_more_scripts_than_a_command_may_ask_for_comes_to_its_end(
+    engine: Engine,
+) -> None:
+    body = node("INLINE", "i", expression="(() => $.n * $.n)()", n="${loop.output.iteration}")
+    loop = node("DO_WHILE", "loop", keepLastN=1)
+    loop |= {"loopCondition": "(() => $.loop.iteration < 50)()", "loopOver": [body]}
+    definition = {"name": "many", "version": 1, "tasks": [loop]}
+    await engine.definitions.put_workflow_defs([definition], overwrite=False)
+
+    workflow_id = await engine.start(StartRequest(name="many"))
+
+    async with asyncio.timeout(20):
+        while not (run := await engine.get(workflow_id)).workflow.status.is_terminal:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # the engine goes on by timers of its own
+    assert run.workflow.status is WorkflowStatus.COMPLETED
+    assert run.output.value == {"result": 2_500}
