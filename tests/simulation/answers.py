@@ -46,6 +46,7 @@ class Ledger:
 
     def on_start(self, workflow_id: str, version_at_call: int) -> None:
         """I22: a started run is stored, of a version no older than was registered by then."""
+        self._checks.evaluations.update(("I22", "I39"))
         self.started[workflow_id] = None
         if workflow_id not in self._state.runs:
             self._fail("I22", "a start was answered before it was stored", workflow_id)
@@ -57,6 +58,7 @@ class Ledger:
 
     def on_update(self, command: UpdateTask, updated: Updated) -> None:
         """I13, I14: an acknowledged end is stored; the answer is not ahead of the disk."""
+        self._checks.evaluations.update(("I13", "I14", "I39"))
         run, seq = self._state.seqs.get(command.task_id, ("", 0))
         if not run:
             self._fail("I22", "an update of an unknown task was acknowledged", "")
@@ -92,6 +94,7 @@ class Ledger:
 
     def on_refused_update(self, task_id: str, error: Exception) -> None:
         """I14: a task that is stored, and not retired, is not refused as unknown."""
+        self._checks.evaluations.update(("I14",))
         if isinstance(error, NotFoundError) and task_id in self._state.seqs:
             run, seq = self._state.seqs[task_id]
             if self._state.runs[run].tasks[seq].is_retired:
@@ -100,6 +103,7 @@ class Ledger:
 
     def on_control(self, command: Control) -> None:
         """I22: an acknowledged operation is in the journal."""
+        self._checks.evaluations.update(("I22",))
         kind = str(type(command).__struct_config__.tag)
         run = command.workflow_id
         entries = self._checks.shadow(run).entries
@@ -115,6 +119,7 @@ class Ledger:
 
     def on_refused_control(self, command: Control, error: Exception, commit_at_call: int) -> None:
         """A refusal is true: the run had such a status while the command was under way."""
+        self._checks.evaluations.update(("I14",))
         run = command.workflow_id
         statuses = self._checks.shadow(run).statuses_since(commit_at_call)
         if not statuses or not isinstance(error, NotFoundError | ConflictError):
@@ -140,6 +145,7 @@ class Ledger:
 
     def on_poll(self, polled: Sequence[Polled]) -> None:
         """I11: each task is on disk as leased, and nobody else was given it."""
+        self._checks.evaluations.update(("I11",))
         for found in polled:
             lease = found.lease
             key = (lease.task_id, lease.poll_count)
@@ -165,6 +171,7 @@ class Ledger:
 
     def on_get(self, view: RunView, version_at_call: int) -> None:
         """I39: a view is neither ahead of the disk nor behind what was committed before it."""
+        self._checks.evaluations.update(("I39",))
         run = view.workflow.workflow_id
         stored = self._checks.shadow(run).version
         if view.workflow.version > stored:
@@ -179,6 +186,7 @@ class Ledger:
 
     def recheck(self) -> None:
         """I22, I13: all that was acknowledged is there, and every result came from a worker."""
+        self._checks.evaluations.update(("I13", "I22"))
         for run in self.started:
             if run not in self._state.runs:
                 self._fail("I22", "an acknowledged start is lost", run)

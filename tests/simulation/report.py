@@ -107,10 +107,12 @@ def catch(name: str, *, seeds_max: int = PLANT_SEEDS_MAX) -> dict[str, Any]:
 
 def crash_everywhere(seed: int, report: Report, *, every: int = 1) -> list[Outcome]:
     """Run a seed without other faults, killing a node at each ``every``-th point of the store."""
+    started = time.monotonic()
     points = simulate(seed, Lean({"": 0.0})).points
     outcomes = [simulate(seed, Lean({"": 0.0}, crash_at=n)) for n in range(1, points, every)]
     for outcome in outcomes:
         report.add(outcome)
+    report.wall_s += time.monotonic() - started
     report.counts["crash_points"] += len(outcomes)
     return [outcome for outcome in outcomes if outcome.violation is not None]
 

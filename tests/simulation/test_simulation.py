@@ -13,10 +13,10 @@ from tests.simulation.plants import PLANTS
 from tests.simulation.report import Report, catch, crash_everywhere, run_seeds
 from tests.simulation.run import simulate
 
-SEEDS = 20  # of each test run; `make sim SEEDS=n` runs more
-CRASH_EVERY = 120  # points of the store between two at which a node is killed
+SEEDS = 14  # of each test run; `make sim SEEDS=n` runs more
+CRASH_EVERY = 200  # points of the store between two at which a node is killed
 CRASH_POINTS_MIN = 5
-WORTH_COMMITS = 2_000  # below this the seeds have not done anything worth the name
+WORTH_COMMITS = 1_500  # below this the seeds have not done anything worth the name
 SHARE = 4  # parts that the seeds are run in, so that several processes may share them
 
 
@@ -35,7 +35,7 @@ def test_no_seed_breaks_a_promise(part: int) -> None:
 def test_all_kinds_of_faults_strike_and_all_invariants_are_asked() -> None:
     report = Report()
 
-    run_seeds(range(100, 108), report)
+    run_seeds(range(100, 106), report)
 
     kinds = Counter(kind.split(".")[0] for kind in report.faults)
     assert {"node", "store", "rpc", "worker", "commit", "clock"} <= kinds.keys()
