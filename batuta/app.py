@@ -17,6 +17,7 @@ from batuta.runtime.engine import Engine, EngineStore
 from batuta.runtime.sandbox.pool import Sandbox
 
 if TYPE_CHECKING:
+    from batuta.store.sqlite.upkeep import Examined
     from batuta.workers.function import TaskFunction
 
 SWITCH_INTERVAL_S = 0.0001  # a writer thread waits this long for the interpreter at most; with
@@ -52,6 +53,20 @@ async def migrate(settings: Settings) -> None:
     else:
         store = await open_store(settings.db)
         await store.close()
+
+
+def examine(path: Path) -> "Examined":
+    """Look at a SQLite database that no server has; as ``upkeep.examine``."""
+    from batuta.store.sqlite.upkeep import examine as examine_sqlite
+
+    return examine_sqlite(path)
+
+
+def set_aside(path: Path, folder: Path) -> list[Path]:
+    """Move a SQLite database that no server has into a new folder; as ``upkeep.set_aside``."""
+    from batuta.store.sqlite.upkeep import set_aside as set_aside_sqlite
+
+    return set_aside_sqlite(path, folder)
 
 
 def is_postgres(url: str) -> bool:
