@@ -6,9 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from batuta.core.decide import decide
+from batuta.core.execution import Execution
 from batuta.model.command import FireTimer, PauseWorkflow, TerminateWorkflow, UpdateReference
 from batuta.model.error import NotFoundError
-from batuta.model.execution import TaskStatus
+from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.runtime.why import collect
 from batuta.runtime.why.cause import Cause, Code, instant, listed
 from batuta.runtime.why.collect import CAUSES_MAX, CHILDREN_MAX, DEPTH_MAX, why
@@ -416,6 +417,32 @@ async def test_a_message_under_way_and_a_missing_child_are_told(node: Node) -> N
     assert missing.code is Code.CHILD_MISSING
     await follow_fix(node, missing)
     assert (await cause_of(node, run)).code is Code.RUN_ENDED
+
+
+async def test_the_server_s_own_workers_are_named_where_they_should_poll(node: Node) -> None:
+    call = {"name": "h", "taskReferenceName": "h", "type": "HTTP"}
+    request = {"http_request": {"uri": "http://localhost/", "method": "GET"}}
+    await node.register(workflow("calls", {**call, "inputParameters": request}))
+
+    cause = await cause_of(node, await node.start("calls"))
+
+    assert (cause.code, cause.queue) == (Code.NEVER_POLLED, "HTTP")
+    assert cause.fix == "the server does these itself: its log says why it does not"
+
+
+async def test_a_run_whose_next_step_is_the_engine_s_says_so(node: Node) -> None:
+    await node.register(workflow("noop", {**human("n"), "type": "NOOP"}))
+    run = await node.start("noop")
+    ended = await node.engine.committer.committed(run)
+    begun = Execution(replace(ended.workflow, status=WorkflowStatus.RUNNING), ended.graph)
+    facts = collect.Facts(execution=begun, now_ms=0, node_started_at_ms=0, queues={})
+
+    [before] = collect.explain(facts)
+    begun.put(replace(ended.in_order()[0], status=TaskStatus.IN_PROGRESS))
+    [amid] = collect.explain(facts)
+
+    assert (before.code, before.reference) == (Code.SETTLING, None)
+    assert (amid.code, amid.reference) == (Code.SETTLING, "n")
 
 
 def test_a_long_list_of_names_is_cut() -> None:

@@ -272,6 +272,13 @@ def test_a_wait_longer_than_the_workflow_is_found(given: Document, *, is_longer:
     assert warned(task("w", "WAIT", inputParameters=given)) == [], "no limit, nothing to exceed"
 
 
+def test_what_is_a_fault_is_no_warning_too() -> None:
+    unreadable = task("w", "WAIT", inputParameters={"duration": "soon"})
+    fork = task("f", "FORK_JOIN", forkTasks=[[], [task("a")]])
+
+    assert warned(unreadable, fork, task("j", "JOIN", joinOn=["a"]), timeoutSeconds=60) == []
+
+
 RANDOM = "dGhpcyBJcyBhIFJhbmRvbSBLZXkgMTIzNDU2Nzg5MHF3"
 
 
