@@ -33,6 +33,7 @@ from batuta.api.request import (
     Reply,
     Request,
     read_body,
+    ready,
     text_reply,
 )
 from batuta.api.wire import polled_body
@@ -204,10 +205,5 @@ def is_gone(receive: Receive) -> bool:
     After the request's own messages, a receive that answers at once says `http.disconnect`; one
     that would have to wait is dropped again.
     """
-    step = receive().__await__()
-    try:
-        next(step)
-    except StopIteration as done:
-        return bool(done.value["type"] == "http.disconnect")
-    step.close()
-    return False
+    message = ready(receive)
+    return message is not None and message["type"] == "http.disconnect"

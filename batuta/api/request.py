@@ -4,6 +4,7 @@ What official clients put into a query string is odd: `True` and `true`, empty v
 text `None` for what was not set. Reading it is here. Source: clients.md 1.4.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, unquote_plus
@@ -21,6 +22,7 @@ Send = Callable[[Message], Awaitable[None]]
 Text = str | int | float | bool | None
 
 QUERY_CHARACTERS_MAX = 16_384  # of a query string; the HTTP server cuts off at 64 kB anyway
+BODY_WAIT_S = 120  # for a whole body; the largest by default needs 70 kB/s then
 PLACE_CHARACTERS_MAX = 1_000  # of an id or a name in a path; four times Conductor's columns
 PARAMETERS_MAX = 1_000  # of a query string; each costs a decode
 
@@ -196,27 +198,58 @@ async def read_body(request: Request) -> bytes:
     """Read the whole body, chunked or not, with or without a content type.
 
     Raises:
-        HttpError: 413, the body is larger than `body_bytes_max`.
+        HttpError: 413, the body is larger than `body_bytes_max`; 408, it did not come in time.
         ClientGoneError: The client hung up in between.
     """
-    message = await request.receive()
+    message = ready(request.receive)
+    if message is None or message.get("more_body", False):
+        return await _gather(request, message)
+    body = _chunk(message)
+    check_size(len(body), request.settings.body_bytes_max)
+    return body
+
+
+def ready(receive: Receive) -> Message | None:
+    """Return the client's next message if it is here, without waiting and without a task."""
+    step = receive().__await__()
+    try:
+        next(step)
+    except StopIteration as done:
+        message: Message = done.value
+        return message
+    step.close()
+    return None
+
+
+async def _gather(request: Request, message: Message | None) -> bytes:
+    """Read a body that comes in pieces, as long as it comes."""
+    chunks: list[bytes] = []
+    size_bytes = 0
+    is_whole = False
+    try:
+        async with asyncio.timeout(BODY_WAIT_S):
+            while not is_whole:
+                message = message or await request.receive()
+                chunks.append(_chunk(message))
+                size_bytes += len(chunks[-1])
+                check_size(size_bytes, request.settings.body_bytes_max)
+                is_whole = not message.get("more_body", False)
+                message = None
+    except TimeoutError as error:
+        raise HttpError(
+            408,
+            "TOO_SLOW",
+            f"the body was not here after {BODY_WAIT_S} s; send it faster, or less of it",
+            ((b"connection", b"close"),),
+        ) from error
+    return b"".join(chunks)
+
+
+def _chunk(message: Message) -> bytes:
     if message["type"] == "http.disconnect":
         raise ClientGoneError("the client hung up before its body was here")
-    body: bytes = message.get("body", b"")
-    bytes_max = request.settings.body_bytes_max
-    if not message.get("more_body", False):
-        check_size(len(body), bytes_max)
-        return body
-    chunks, size_bytes = [body], len(body)
-    while message.get("more_body", False):
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError("the client hung up amid its body")
-        chunk = message.get("body", b"")
-        size_bytes += len(chunk)
-        check_size(size_bytes, bytes_max)
-        chunks.append(chunk)
-    return b"".join(chunks)
+    chunk: bytes = message.get("body", b"")
+    return chunk
 
 
 def parse_query(query_string: bytes) -> dict[str, list[str]]:

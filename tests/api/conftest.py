@@ -31,6 +31,9 @@ class NoScripts:
     async def evaluate(self, source: str, argument: bytes) -> Payload | Failure:
         raise AssertionError(f"nobody asked for {source!r} with {argument!r}")
 
+    async def transform(self, program: str, argument: bytes) -> Payload | Failure:
+        raise AssertionError(f"nobody asked for {program!r} with {argument!r}")
+
 
 @asynccontextmanager
 async def open_engine() -> AsyncIterator[Engine]:

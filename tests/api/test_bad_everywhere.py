@@ -15,15 +15,16 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from batuta.api import create_app
+from batuta.api import create_app, request
 from batuta.api.body import WORD_CHARACTERS_MAX
 from batuta.api.request import PLACE_CHARACTERS_MAX, Parameter, Route
 from batuta.api.routes import ROUTES
+from batuta.model.definition import WorkflowTask
 from batuta.runtime.clock import wall_ms
 from batuta.runtime.engine import Engine
 from batuta.store.sqlite import SqliteStore
 from tests.api.client import Answer, Client
-from tests.api.conftest import NoScripts, Settings
+from tests.api.conftest import NoScripts, Settings, simple, workflow
 from tests.api.example import PLACES, Example
 
 UNSOUND = {
@@ -293,6 +294,48 @@ async def test_a_body_that_is_declared_too_large_is_refused_before_it_comes(
             answer = await refusing.client.ask(refusing.of_row(row), raw=[], headers=GIGABYTE)
         assert (answer.status, answer.json["code"]) == (413, "TOO_LARGE"), _id(row)
 
+    assert await _everything(refusing) == before
+
+
+async def test_a_body_that_comes_too_slowly_is_given_up(
+    refusing: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that dribbles, or says nothing at all, does not keep its place for ever."""
+    before = await _everything(refusing)
+    monkeypatch.setattr(request, "BODY_WAIT_S", 0.01)
+
+    for row in JSON_ROWS:
+        async with asyncio.timeout(5):
+            answer = await refusing.client.ask(refusing.of_row(row), raw=[])
+        assert (answer.status, answer.json["code"]) == (408, "TOO_SLOW"), _id(row)
+        assert answer.headers["connection"] == "close"
+
+    assert await _everything(refusing) == before
+
+
+@pytest.mark.parametrize("line", ["POST /api/metadata/workflow", "POST /api/workflow"])
+async def test_a_field_of_a_task_of_the_wrong_type_is_named(refusing: Example, line: str) -> None:
+    """In a definition that is registered, and in one that comes with a start."""
+    before = await _everything(refusing)
+    info = inspect.type_info(WorkflowTask)
+    assert isinstance(info, inspect.StructType)
+    tried = 0
+
+    for field in info.fields:
+        for value in _wrong(field.type):
+            task = {**simple("a"), field.encode_name: value}
+            body = workflow(task, name="v")
+            is_start = line.endswith("/workflow") and "metadata" not in line
+            answer = await refusing.client.ask(
+                line, {"name": "v", "workflowDef": body} if is_start else body
+            )
+            assert answer.status == 400, (field.encode_name, value, answer.body)
+            paths = [fault["path"] for fault in answer.json["validationErrors"]]
+            where = f"{'workflowDef.' if is_start else ''}tasks[0].{field.encode_name}"
+            assert any(path.startswith(where) for path in paths), (where, value, paths)
+            tried += 1
+
+    assert tried > 30
     assert await _everything(refusing) == before
 
 
