@@ -7,7 +7,7 @@ from batuta.core.definition.validate_types import Node
 from batuta.core.definition.warning import Code, Warned
 from batuta.core.graph import NAMED_BY_TYPE, SERVED_TYPES, SYSTEM_TYPES
 from batuta.core.limits.policy import SECOND_MS, Policy, policy_of, retry_delay_ms
-from batuta.model.definition import TaskDef, TaskTimeoutPolicy, WorkflowDef
+from batuta.model.definition import TaskDef, TaskTimeoutPolicy, WorkflowDef, WorkflowTimeoutPolicy
 from batuta.model.error import InvalidError
 
 ATTEMPTS_MAX = 10_000  # of a plan that are added up; a longer one exceeds any limit by then
@@ -51,16 +51,21 @@ def _plan_warnings(node: Node, def_: WorkflowDef, policy: Policy) -> Iterator[Wa
         plan += f" of up to {_seconds(policy.timeout_ms)} s"
     name = f"task {node.task.task_reference_name!r}"
     above = "the workflow's timeoutSeconds"
-    limits = [(def_.timeout_seconds * SECOND_MS, f"{above} {def_.timeout_seconds}")]
     total_seconds = policy.total_timeout_ms // SECOND_MS
-    limits.append((policy.total_timeout_ms, f"its totalTimeoutSeconds {total_seconds}"))
+    lost = "its last attempts would not be made"
+    is_alert = def_.timeout_policy is WorkflowTimeoutPolicy.ALERT_ONLY
+    what = "which ends nothing, as its timeoutPolicy is ALERT_ONLY" if is_alert else lost
+    limits = [
+        (def_.timeout_seconds * SECOND_MS, f"{above} {def_.timeout_seconds}: {what}"),
+        (policy.total_timeout_ms, f"its totalTimeoutSeconds {total_seconds}: {lost}"),
+    ]
     for limit_ms, limit in limits:
         if 0 < limit_ms < total_ms:
             yield Warned(
                 f"{node.path}.retryCount",
                 Code.RETRY_EXCEEDS_LIMIT,
                 f"the retry plan of {name} takes up to {_seconds(total_ms)} s ({plan}), more than "
-                f"{limit}: its last attempts would not be made",
+                + limit,
             )
 
 

@@ -232,6 +232,18 @@ def test_a_retry_plan_longer_than_its_own_total_timeout_is_found() -> None:
     assert "more than its totalTimeoutSeconds 100" in found.message
 
 
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [("TIME_OUT_WF", "attempts would not be made"), ("ALERT_ONLY", "timeoutPolicy is ALERT_ONLY")],
+)
+def test_a_limit_that_only_alerts_is_told_from_one_that_ends_the_run(
+    policy: str, said: str
+) -> None:
+    [found] = warned(task("a"), defs=(retried(),), timeoutSeconds=60, timeoutPolicy=policy)
+
+    assert found.message.endswith(said)
+
+
 def test_a_plan_that_nobody_wrote_is_not_complained_of() -> None:
     assert warned(task("a"), timeoutSeconds=60) == []
     assert places(warned(task("a", retryCount=2), timeoutSeconds=60)) == [
