@@ -32,6 +32,7 @@ WORKFLOW_DEF, TASK_DEF = "workflow_def", "task_def"
 GRAPHS_BYTES_MAX = 64 * 1024 * 1024  # of snapshots whose graphs stay in memory
 GRAPH_BYTES_FACTOR = 12  # memory of a graph for each byte of its snapshot, measured
 LATEST = 0
+LOOKED_UP_MAX = 8  # task definitions read one by one; more are picked from the list of all
 WARNINGS_LOGGED_MAX = 20  # of one definition at its registration; lint tells all
 PIN_MS_MAX = 1_000  # how long a node starts what another node has registered anew meanwhile
 
@@ -172,8 +173,11 @@ class Definitions:
 
     async def task_defs_of(self, names: Sequence[str]) -> dict[str, TaskDef]:
         """Return the registered ones of these task definitions, by name."""
-        wanted = frozenset(names)
-        return {found.name: found for found in await self.list_task_defs() if found.name in wanted}
+        if len(names) > LOOKED_UP_MAX:
+            registered = {found.name: found for found in await self.list_task_defs()}
+            return {name: registered[name] for name in names if name in registered}
+        documents = [await self._catalog.get_document(TASK_DEF, name) for name in names]
+        return {found.name: _task_def(found) for found in documents if found is not None}
 
     async def delete_task_def(self, name: str) -> None:
         """Remove a task definition; runs started before keep their snapshot.
