@@ -20,7 +20,7 @@ from batuta.api.request import Text
 from batuta.api.wire import to_ms
 from batuta.core.definition.normalize import faults_text, read_workflow_def
 from batuta.model.command import UpdateTask
-from batuta.model.definition import WorkflowDef
+from batuta.model.definition import NAME_CHARACTERS_MAX, WorkflowDef
 from batuta.model.error import Fault, InvalidError
 from batuta.model.execution import TaskStatus
 from batuta.model.payload import EMPTY, Payload
@@ -29,7 +29,6 @@ from batuta.runtime.view import StartRequest
 DEPTH_MAX = 100  # levels of objects and lists; what walks a payload may recurse
 CALLBACK_SECONDS_MAX = 2**31 - 1  # 68 years; beyond it milliseconds would not fit a row
 PRIORITY_MAX = 99  # Conductor's range is 0 to 99
-WORD_CHARACTERS_MAX = 255  # of what is indexed; Conductor's columns, and two fit PostgreSQL's index
 VERSION_MAX = 2**31 - 1  # Conductor's int
 DIGITS_MAX = 4_300  # of an integer: Python's own limit, beyond which parsing is quadratic
 BLANK_BYTES_MAX = 64  # an object this short is looked at to see whether it is `{ }`
@@ -170,8 +169,8 @@ def to_word(value: Text, field: str) -> str | None:
         InvalidError: It is too long.
     """
     text = to_text(value)
-    if text is not None and len(text) > WORD_CHARACTERS_MAX:
-        raise refuse(field, f"longer than {WORD_CHARACTERS_MAX} characters", text)
+    if text is not None and len(text) > NAME_CHARACTERS_MAX:
+        raise refuse(field, f"longer than {NAME_CHARACTERS_MAX} characters", text)
     return text
 
 

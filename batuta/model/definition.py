@@ -17,6 +17,9 @@ Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 RESPONSE_TIMEOUT_SECONDS = 3600  # Conductor's default lease of a task
+# Of what stores look up: Conductor's columns; and two, of a domain and a type, fit a line of
+# PostgreSQL's index (2,704 bytes) with characters of four bytes.
+NAME_CHARACTERS_MAX = 255
 SCHEMA_VERSION = 2  # the only schema version that Conductor accepts
 
 

@@ -180,3 +180,39 @@ def test_an_answer_to_a_refused_body_leaves_the_connection_usable() -> None:
             writer.close()
 
     run(case())
+
+
+def test_a_gigabyte_that_is_only_declared_is_refused_at_once() -> None:
+    async def case() -> None:
+        async with serving() as (_, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = (
+                "POST /api/workflow HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000000\r\n"
+            )
+            writer.write(f"{head}\r\n".encode())
+            status, body = await receive(reader)
+            assert (status, json.loads(body)["code"]) == (413, "TOO_LARGE")
+            writer.close()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"{head}expect: 100-continue\r\n\r\n".encode())
+            assert (await receive(reader))[0] == 413, "without being asked for the body"
+            writer.close()
+
+    run(case())
+
+
+def test_a_body_that_comes_byte_by_byte_is_read_whole() -> None:
+    async def case() -> None:
+        async with serving() as (_, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            send(writer, "POST /api/workflow/w", b"")
+            assert (await receive(reader))[0] == 200
+            head = "POST /api/workflow/w HTTP/1.1\r\nhost: localhost\r\ncontent-length: 7\r\n\r\n"
+            for byte in head.encode() + b'{"n":1}':
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0)
+            assert (await receive(reader))[0] == 200
+            writer.close()
+
+    run(case())

@@ -18,6 +18,7 @@ import msgspec
 from batuta.core.definition.validate_types import Node, type_faults
 from batuta.core.expression.path import parse_path
 from batuta.model.definition import (
+    NAME_CHARACTERS_MAX,
     SCHEMA_VERSION,
     SubWorkflowParams,
     TaskDef,
@@ -33,6 +34,8 @@ BUILT_IN_NAMES = frozenset({"CPEWF_TASK_ID", "NETFLIX_ENV", "NETFLIX_STACK"})
 _LOOP_SUFFIX = re.compile(r"__\d")
 # An expression that holds no other; `$${` is an escape.
 EXPRESSION = re.compile(r"(?<!\$)\$\{([^{}]*)\}")
+
+_TOO_LONG = f"longer than {NAME_CHARACTERS_MAX} characters; shorten it"
 
 _NUMBERS_NOT_NEGATIVE = {
     "retry_count": ("retryCount", "use 0 for none"),
@@ -80,6 +83,8 @@ def validate_task_def(def_: TaskDef, *, strict: bool) -> list[Fault]:
     """
     del strict
     faults = [] if def_.name.strip() else [Fault("name", "task def has no name; give it one", "")]
+    if len(def_.name) > NAME_CHARACTERS_MAX:
+        return [Fault("name", f"task def has a name {_TOO_LONG}", def_.name)]
     owner = f"task def {def_.name!r}"
     return [*faults, *_negative_numbers(def_, owner), *_bounds_faults(def_, owner)]
 
@@ -153,6 +158,8 @@ def _workflow_faults(def_: WorkflowDef, path: str, around: _Surroundings) -> Ite
 def _header_faults(def_: WorkflowDef) -> Iterator[Fault]:
     if not def_.name.strip():
         yield Fault("name", "workflow def has no name; give it one", def_.name)
+    if len(def_.name) > NAME_CHARACTERS_MAX:
+        yield Fault("name", f"workflow def has a name {_TOO_LONG}", def_.name)
     if def_.version < 0:
         message = f"version {def_.version} of workflow def {def_.name!r} is negative; use 1 or more"
         yield Fault("version", message, def_.version)
@@ -233,6 +240,9 @@ def _general_faults(node: Node) -> Iterator[Fault]:
         yield node.fault("name", "has no name; give it one", task.name)
     if not ref.strip():
         yield node.fault("taskReferenceName", f"named {task.name!r} has no taskReferenceName", ref)
+    for field, text in (("name", task.name), ("taskReferenceName", ref)):
+        if len(text) > NAME_CHARACTERS_MAX:
+            yield node.fault(field, f"has a {field} {_TOO_LONG}", text)
     if not task.type.strip():
         yield node.fault("type", "has no type; leave it out for SIMPLE", task.type)
     if ref == "workflow":
