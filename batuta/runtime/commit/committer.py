@@ -19,24 +19,23 @@ from typing import Any
 
 from batuta.core.decide import decide
 from batuta.core.execution import Execution
-from batuta.model.command import Command, ExpireLease
-from batuta.model.error import BusyError, StoreError
+from batuta.model.command import Command
+from batuta.model.error import StoreError
 from batuta.runtime.clock import pause
 from batuta.runtime.commit.backlog import Backlog, payload_bytes
 from batuta.runtime.commit.batch import DecideFunction, Share, Submitted, Unit
 from batuta.runtime.commit.cache import Cache
+from batuta.runtime.commit.conclude import ATTEMPTS_MAX, Concluder
 from batuta.runtime.commit.flight import ClaimWanted, Flight, Touching
 from batuta.runtime.commit.gather import Gatherer
 from batuta.runtime.commit.handout import Handout
 from batuta.runtime.commit.load import TROUBLE_PAUSE_S, TROUBLE_WAIT_S, Loader
 from batuta.runtime.fetch import Fetcher
 from batuta.runtime.queues import Queue, Queues, Waiter
-from batuta.store.base import Accepted, Batch, Store, Touch, Verdict
+from batuta.store.base import Accepted, Batch, Committed, Store, Touch, Verdict
 
 BATCH_MAX = 256  # commands a transaction; bounds its latency and its memory
 PIPELINE_DEPTH = 2  # batches in flight: one syncs while the next is decided
-ATTEMPTS_MAX = 8  # decisions a command may cost when other nodes keep winning
-SEND_ATTEMPTS_MAX = 2  # of a stored Send: refused again it may be consumed, the next pass sees
 ALONE_FROM_ATTEMPT = 2  # from here a command is committed alone: a poison one hurts nobody else
 
 _log = logging.getLogger(__name__)
@@ -71,7 +70,6 @@ class Committer:
         self._cache = cache
         self._now_ms = now_ms
         self._seeds = seeds
-        self._on_commit = on_commit
         self._node = node
         self._inbox: deque[Submitted] = deque()
         self.backlog = Backlog()
@@ -93,6 +91,14 @@ class Committer:
             deciding=deciding,
         )
         self._holds = self._gatherer.holds
+        self._concluder = Concluder(
+            cache=cache,
+            holds=self._holds,
+            queues=self.queues,
+            is_shared=store.is_shared,
+            release=self._release,
+            on_commit=on_commit,
+        )
         self._loader = self._new_loader(fetcher, trouble_wait_s)
         self._handout = self._new_handout(fetcher)
         self.give_back = self._handout.give_back
@@ -215,13 +221,13 @@ class Committer:
             except Exception as error:  # noqa: BLE001  a bug fails its batch, not the pump
                 _log.exception("gathering a batch failed")
                 for share in flight.shares.values():
-                    self._give_up_share(share, error)
+                    self._concluder.give_up_share(share, error)
                 continue
             for unit in flight.quiet:
-                if self._is_sure(unit):
-                    self._conclude(unit)
+                if self._concluder.is_sure(unit):
+                    self._concluder.conclude(unit)
                 else:
-                    self._look_again(unit)
+                    self._concluder.look_again(unit)
             if not flight.is_empty:
                 self._in_flight += 1
                 self._spawn(self._commit(flight, batch))
@@ -274,7 +280,7 @@ class Committer:
             await self._find_out(flight, error)
         else:
             self._conclude_all(flight, committed.verdicts)
-            self._handout.hand_out(flight, committed)
+            self._hand_out(flight, committed)
         finally:
             self._in_flight -= 1
             self._cache.shrink(self._holds)
@@ -290,67 +296,17 @@ class Committer:
             self._handout.grant(grant, accepted)
         for unit in flight.units:
             if unit in accepted:
-                self._conclude(unit)
+                self._concluder.conclude(unit)
             else:
-                self._decide_again(unit)
+                self._concluder.decide_again(unit)
 
-    def _is_sure(self, unit: Unit) -> bool:
-        """Say whether a unit that writes nothing may be answered from memory.
-
-        No version check stands behind its answer. Memory may be behind a store that others write
-        to, and it may lack a lease whose claim had an unknown outcome.
-        """
-        return all(
-            submitted.is_sure
-            or not (self._store.is_shared or isinstance(submitted.command, ExpireLease))
-            for share in unit.shares
-            for submitted in share.commands
-        )
-
-    def _look_again(self, unit: Unit) -> None:
-        """Read the runs of a unit anew and decide its commands on what is stored."""
-        for share in unit.shares:
-            for submitted in share.commands:
-                submitted.is_sure = True
-                submitted.error = None
-            workflow_id = share.execution.workflow.workflow_id
-            self._cache.drop(workflow_id)
-            self._holds[workflow_id].first[:0] = share.commands
-            self._release(workflow_id)
-
-    def _conclude(self, unit: Unit) -> None:
-        """Tell the callers of a unit that is durable, or that had nothing to write."""
-        for share in unit.shares:
-            if share.is_damaged:
-                self._cache.drop(share.execution.workflow.workflow_id)
-            elif share.entries:
-                self._cache.put(share.execution)
-                self._on_commit(share)
-                for enqueue in share.enqueued.values():
-                    self.queues.hint(enqueue.queue)
-            for submitted in share.commands:
-                submitted.resolve(share.execution)
-            self._release(share.execution.workflow.workflow_id)
-
-    def _decide_again(self, unit: Unit) -> None:
-        """Forget what memory knows of a refused unit and put its commands back in order."""
-        for share in unit.shares:
-            workflow_id = share.execution.workflow.workflow_id
-            self._cache.drop(workflow_id)
-            again: list[Submitted] = []
-            for submitted in share.commands:
-                submitted.attempts += 1
-                submitted.error = None
-                submitted.answers.clear()
-                limit = ATTEMPTS_MAX if submitted.send_id is None else SEND_ATTEMPTS_MAX
-                if submitted.attempts >= limit:
-                    others = f"workflow {workflow_id!r} is changed by others too often; try again"
-                    submitted.refuse(BusyError(others))
-                else:
-                    again.append(submitted)
-            hold = self._holds[workflow_id]
-            hold.first[:0] = again
-            self._release(workflow_id)
+    def _hand_out(self, flight: Flight, committed: Committed) -> None:
+        try:
+            self._handout.hand_out(flight, committed)
+        except Exception:  # noqa: BLE001  a bug here must not leave pollers waiting
+            _log.exception("handing out claimed tasks failed; their leases will end")
+            for wanted in flight.claims:
+                wanted.waiter.resolve([])
 
     async def _find_out(self, flight: Flight, error: Exception) -> None:
         """After an unknown outcome, ask the journal which decisions are on disk."""
@@ -360,11 +316,11 @@ class Committer:
             self._handout.grant(grant, accepted)
         for unit in flight.units:
             if unit in accepted:
-                self._conclude(unit)
+                self._concluder.conclude(unit)
             elif all(s.attempts + 1 < ATTEMPTS_MAX for sh in unit.shares for s in sh.commands):
-                self._decide_again(unit)
+                self._concluder.decide_again(unit)
             else:
-                self._give_up(unit, error)
+                self._concluder.give_up(unit, error)
         if flight.claims or flight.touches:
             await pause(TROUBLE_PAUSE_S)  # a store that goes on failing is not asked in a spin
         for wanted in flight.claims:
@@ -388,13 +344,3 @@ class Committer:
             for share in shares
         ]
         return await self._loader.settled(wanted)
-
-    def _give_up(self, unit: Unit, error: Exception) -> None:
-        for share in unit.shares:
-            self._give_up_share(share, error)
-
-    def _give_up_share(self, share: Share, error: Exception) -> None:
-        self._cache.drop(share.execution.workflow.workflow_id)
-        for submitted in share.commands:
-            submitted.refuse(StoreError(f"the command could not be stored: {error}"))
-        self._release(share.execution.workflow.workflow_id)
