@@ -30,7 +30,7 @@ _ERRORS: dict[int, type[BatutaError]] = {
 class Client:
     """One connection to a server, opened again when it was closed between two calls."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, *, answer_s: float = ANSWER_S) -> None:
         self.base = api_base(server)
         address = urllib.parse.urlsplit(self.base)
         if address.scheme not in ("http", "https") or not address.hostname:
@@ -38,7 +38,7 @@ class Client:
         kind = (
             http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
         )
-        self._connection = kind(address.hostname, address.port, timeout=ANSWER_S)
+        self._connection = kind(address.hostname, address.port, timeout=answer_s)
         self._prefix = address.path
 
     def get(self, path: str) -> Any:

@@ -16,6 +16,8 @@ from batuta.cli.command.call import env_file_option as _env_file
 from batuta.cli.command.call import input_option as _input
 from batuta.cli.command.call import server_option as _server
 from batuta.cli.command.definition import definition
+from batuta.cli.command.node import completion, doctor, reset
+from batuta.cli.command.node import db_option as _db
 from batuta.cli.command.operation import workflow
 from batuta.cli.command.server import logs, status, why
 from batuta.cli.command.task import queue, task
@@ -26,9 +28,6 @@ _WIDTH = 100  # columns of the help, where the terminal has them
 
 _host = click.option("--host", help="Address to listen at.  [default: 127.0.0.1]")
 _port = click.option("--port", type=int, help="Port to listen at.  [default: 8080]")
-_db = click.option(
-    "--db", metavar="PATH|URL", help="SQLite file or postgresql:// URL.  [./.batuta/batuta.db]"
-)
 _log_level = click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 
 
@@ -164,7 +163,18 @@ def demo(env_file: Path | None, once: bool, **flags: Any) -> int:
     return demo_command(flags, env_file, is_once=once)
 
 
-for _command in (workflow, task, queue, definition, why, status, logs):
+for _command in (
+    workflow,
+    task,
+    queue,
+    definition,
+    why,
+    status,
+    logs,
+    doctor,
+    reset,
+    completion,
+):
     cli.add_command(_command)
 
 

@@ -1,5 +1,6 @@
 """A database that no server has is examined without being changed, and put aside whole."""
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -97,8 +98,9 @@ def test_what_is_no_database_of_ours_is_said(tmp_path: Path) -> None:
 async def test_a_database_in_use_is_left_alone(path: Path) -> None:
     clock = Clock()
     async with running(sqlite_opener(path, clock), clock):
-        with pytest.raises(StoreError, match="in use by another batuta server"):
-            examine(path)
+        found = examine(path)
+        assert f"process {os.getpid()}" in found.held
+        assert found.faults is None
         with pytest.raises(StoreError, match="in use by another batuta server"):
             set_aside(path, path.parent / "aside")
 

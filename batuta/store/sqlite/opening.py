@@ -40,6 +40,10 @@ CREATE TABLE IF NOT EXISTS schema_migration (
 """
 
 
+class InUseError(StoreError):
+    """Another process has the database."""
+
+
 class Lock:
     """The file beside the database that only one server holds; gone with its process."""
 
@@ -55,7 +59,8 @@ def take_lock(path: str) -> Lock:
     """Lock the database for this server.
 
     Raises:
-        StoreError: Another server has it, or the folder cannot be written.
+        InUseError: Another server has it.
+        StoreError: The folder cannot be written, or is on another machine's disk.
     """
     name = f"{path}.lock"
     refuse_remote(path)
@@ -71,7 +76,7 @@ def take_lock(path: str) -> Lock:
     except OSError as error:
         holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
-        raise StoreError(
+        raise InUseError(
             f"{path!r} is in use by another batuta server (process {holder}); stop it, give this"
             " one a database of its own, or run both on PostgreSQL"
         ) from error

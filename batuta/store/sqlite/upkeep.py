@@ -9,7 +9,7 @@ import msgspec
 
 from batuta.model.error import NotFoundError, StoreError
 from batuta.store.migrate import migrations, pending
-from batuta.store.sqlite.opening import take_lock
+from batuta.store.sqlite.opening import InUseError, take_lock
 from batuta.store.sqlite.scan import connect, scan
 
 SIDE_FILES = ("", "-wal", "-shm")  # what SQLite keeps of one database; the three belong together
@@ -18,13 +18,15 @@ SIDE_FILES = ("", "-wal", "-shm")  # what SQLite keeps of one database; the thre
 class Examined(msgspec.Struct, frozen=True, kw_only=True):
     """What a database is like: its schema and the newest known one, and what is wrong in it.
 
-    ``faults`` is None when its schema is older than ours: the next server migrates it first.
+    ``faults`` is None when its schema is older than ours: the next server migrates it first. With
+    ``held``, which says by whom, a server has it and nothing else is known.
     """
 
-    schema: int
-    schema_newest: int
-    run_count: int
-    faults: list[str] | None
+    held: str = ""
+    schema: int = 0
+    schema_newest: int = 0
+    run_count: int = 0
+    faults: list[str] | None = None
 
 
 def examine(path: Path) -> Examined:
@@ -32,26 +34,15 @@ def examine(path: Path) -> Examined:
 
     Raises:
         NotFoundError: There is none yet.
-        StoreError: A server has it (the message says which process), or it cannot be read.
+        StoreError: It cannot be read.
     """
-    with _locked(path):
-        try:
-            with contextlib.closing(connect(path)) as connection:
-                if not connection.table_exists("main", "schema_migration"):
-                    raise StoreError(f"{str(path)!r} is the database of another program")
-                rows = connection.execute("SELECT number, checksum FROM schema_migration")
-                applied = {int(str(number)): str(checksum) for number, checksum in rows}
-                count = connection.execute("SELECT count(*) FROM workflow").get
-            known = migrations("sqlite")
-            is_current = not pending(known, applied)
-            return Examined(
-                schema=max(applied, default=0),
-                schema_newest=known[-1].number,
-                run_count=int(str(count)),
-                faults=scan(path) if is_current else None,
-            )
-        except apsw.Error as error:
-            raise StoreError(f"{str(path)!r} cannot be read: {error}") from error
+    try:
+        with _locked(path):
+            return _examined(path)
+    except InUseError as error:
+        return Examined(held=error.message)
+    except apsw.Error as error:
+        raise StoreError(f"{str(path)!r} cannot be read: {error}") from error
 
 
 def set_aside(path: Path, folder: Path) -> list[Path]:
@@ -62,7 +53,7 @@ def set_aside(path: Path, folder: Path) -> list[Path]:
 
     Raises:
         NotFoundError: There is none.
-        StoreError: A server has it.
+        StoreError: A server has it; the message says which process.
         OSError: The folder exists already or cannot be written.
     """
     with _locked(path):
@@ -80,6 +71,23 @@ def set_aside(path: Path, folder: Path) -> list[Path]:
             if source.exists():
                 moved.append(source.rename(folder / source.name))
         return moved
+
+
+def _examined(path: Path) -> Examined:
+    with contextlib.closing(connect(path)) as connection:
+        if not connection.table_exists("main", "schema_migration"):
+            raise StoreError(f"{str(path)!r} is the database of another program")
+        rows = connection.execute("SELECT number, checksum FROM schema_migration")
+        applied = {int(str(number)): str(checksum) for number, checksum in rows}
+        count = connection.execute("SELECT count(*) FROM workflow").get
+    known = migrations("sqlite")
+    is_current = not pending(known, applied)
+    return Examined(
+        schema=max(applied, default=0),
+        schema_newest=known[-1].number,
+        run_count=int(str(count)),
+        faults=scan(path) if is_current else None,
+    )
 
 
 @contextlib.contextmanager

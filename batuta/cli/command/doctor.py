@@ -1,0 +1,183 @@
+"""`batuta doctor`: what a server here stands on, looked at piece by piece."""
+
+import asyncio
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batuta import __version__, app
+from batuta.cli.client import Client
+from batuta.cli.command.call import show
+from batuta.cli.exit import ExitCode
+from batuta.cli.process import check_port, prepare_database
+from batuta.cli.settings import masked, read_settings
+from batuta.cli.show.style import Style
+from batuta.config import Settings, check_binding
+from batuta.model.error import BatutaError, ConflictError, NotFoundError
+from batuta.model.payload import Payload
+from batuta.runtime.sandbox.pool import Sandbox
+
+FREE_BYTES_MIN = 200_000_000  # the log may grow to some 64 MB before it is folded into the file
+LISTENER_S = 3.0  # whatever listens at our port is asked who it is; it need not speak HTTP
+FAULTS_SHOWN = 10  # all are in -o json
+
+_SIGNS = {"ok": "COMPLETED", "warning": "PAUSED", "bad": "FAILED"}
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of one piece: `state` is ok, warning or bad."""
+
+    name: str
+    state: str
+    text: str
+    details: list[str] = []
+
+
+def doctor_command(flags: Mapping[str, Any], env_file: Path | None, *, is_json: bool) -> ExitCode:
+    """Look at every piece and say how it is.
+
+    Returns:
+        0, or 1 when a piece is bad. A warning is none.
+    """
+    settings = read_settings(flags, env_file).settings
+    findings = [_guarded(name, look, settings) for name, look in _PIECES.items()]
+    is_well = all(finding.state != "bad" for finding in findings)
+    document = {"isWell": is_well, "findings": msgspec.to_builtins(findings)}
+    show(document, _lines(findings, Style()), is_json=is_json)
+    return ExitCode.DONE if is_well else ExitCode.UNEXPECTED
+
+
+def _guarded(name: str, look: Callable[[Settings], Finding], settings: Settings) -> Finding:
+    try:
+        return look(settings)
+    except (BatutaError, OSError) as error:
+        text = error.message if isinstance(error, BatutaError) else str(error)
+        return Finding(name=name, state="bad", text=text)
+
+
+def _versions(_settings: Settings) -> Finding:
+    import apsw
+
+    text = (
+        f"batuta {__version__}, Python {platform.python_version()}, apsw {apsw.apsw_version()}, "
+        f"SQLite {apsw.sqlite_lib_version()}, {platform.system()} {platform.machine()}"
+    )
+    return Finding(name="versions", state="ok", text=text)
+
+
+def _folder(settings: Settings) -> Finding:
+    if app.is_postgres(settings.db):
+        return Finding(name="folder", state="ok", text="none is needed with PostgreSQL")
+    folder = Path(settings.db).expanduser().absolute().parent
+    standing = next(place for place in (folder, *folder.parents) if place.exists())
+    if standing == folder:
+        prepare_database(settings)  # leaves nothing behind where the folder is there already
+    elif not os.access(standing, os.W_OK):
+        text = f"{str(folder)!r} is not there and cannot be made in {str(standing)!r}"
+        return Finding(name="folder", state="bad", text=text)
+    free_bytes = shutil.disk_usage(standing).free
+    free = f"{free_bytes / 1e9:.1f} GB free"
+    if free_bytes < FREE_BYTES_MIN:
+        return Finding(name="folder", state="warning", text=f"{folder}: only {free}")
+    made = "can be written" if standing == folder else "is made by the first `batuta serve`"
+    return Finding(name="folder", state="ok", text=f"{folder} {made}, {free}")
+
+
+def _database(settings: Settings) -> Finding:
+    if app.is_postgres(settings.db):
+        asyncio.run(_open_and_close(settings.db))
+        text = f"{masked(settings.db)} opens, its schema is this version's; only SQLite is scanned"
+        return Finding(name="database", state="ok", text=text)
+    path = Path(settings.db)
+    try:
+        found = app.examine(path)
+    except NotFoundError:
+        text = f"{path} is not there yet; the first `batuta serve` makes it"
+        return Finding(name="database", state="ok", text=text)
+    if found.held:
+        text = f"{found.held.partition(';')[0]}; it is scanned when no server has it"
+        return Finding(name="database", state="ok", text=text)
+    text = f"{path}: schema {found.schema}, {found.run_count} runs"
+    if found.faults is None:
+        text += f"; the next `batuta serve` brings it to schema {found.schema_newest}"
+        return Finding(name="database", state="warning", text=text)
+    if found.faults:
+        text += "; it breaks rules that always hold, so keep a copy and report this"
+        return Finding(name="database", state="bad", text=text, details=found.faults)
+    return Finding(name="database", state="ok", text=f"{text}, scanned: all rules hold")
+
+
+async def _open_and_close(url: str) -> None:
+    store = await app.open_store(url)
+    await store.close()
+
+
+def _port(settings: Settings) -> Finding:
+    check_binding(settings)
+    where = f"port {settings.port} at {settings.host}"
+    try:
+        check_port(settings.host, settings.port)
+    except ConflictError:
+        client = Client(f"http://{settings.host}:{settings.port}", answer_s=LISTENER_S)
+        try:
+            version = client.get("/batuta/status")["version"]
+        except (BatutaError, ValueError, TypeError, KeyError):
+            raise ConflictError(
+                f"{where} is in use by another program; stop it or give --port"
+            ) from None
+        finally:
+            client.close()
+        return Finding(name="port", state="ok", text=f"batuta {version} listens at {where}")
+    return Finding(name="port", state="ok", text=f"{where} is free")
+
+
+def _sandbox(settings: Settings) -> Finding:
+    value, report = asyncio.run(_try_sandbox(settings))
+    measures: dict[str, bool] = report["measures"] or {}
+    if not isinstance(value, Payload):
+        text = f"scripts cannot run: {value}"
+        return Finding(name="sandbox", state="bad", text=text)
+    absent = sorted(name for name, is_active in measures.items() if not is_active)
+    if absent:
+        text = f"scripts run, with less than full protection: no {', '.join(absent)}"
+        return Finding(name="sandbox", state="warning", text=text)
+    text = f"scripts run, confined by {len(measures)} measures"
+    return Finding(name="sandbox", state="ok", text=text, details=sorted(measures))
+
+
+async def _try_sandbox(settings: Settings) -> tuple[Any, dict[str, Any]]:
+    sandbox = Sandbox(script_ms_max=settings.script_ms_max)
+    await sandbox.start()
+    try:
+        value = await sandbox.evaluate("1 + 1", b"{}")
+        return value, sandbox.report()
+    finally:
+        await sandbox.stop()
+
+
+_PIECES: dict[str, Callable[[Settings], Finding]] = {
+    "versions": _versions,
+    "folder": _folder,
+    "database": _database,
+    "port": _port,
+    "sandbox": _sandbox,
+}
+
+
+def _lines(findings: list[Finding], style: Style) -> Iterator[str]:
+    for finding in findings:
+        yield f"{style.sign(_SIGNS[finding.state])} {finding.name:8}  {finding.text}"
+        if finding.state == "bad":
+            yield from (f"    {detail}" for detail in finding.details[:FAULTS_SHOWN])
+            more = len(finding.details) - FAULTS_SHOWN
+            if more > 0:
+                yield f"    and {more} more, see -o json"
+    if all(finding.state == "ok" for finding in findings):
+        yield style.paint("nothing is wrong", "green")
+    sys.stdout.flush()
