@@ -1,13 +1,12 @@
 """Bad input on every row of the route table: a 4xx that names the field, and nothing has changed.
 
-On SQLite, whose columns hold less than Python's numbers and texts: what the door lets through, a
-store must be able to keep.
+What the door lets through, a store must be able to keep, so that this is tried on SQLite and
+PostgreSQL, whose columns hold less than Python's numbers and texts.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -21,10 +20,12 @@ from batuta.api.routes import ROUTES
 from batuta.model.definition import NAME_CHARACTERS_MAX, WorkflowTask
 from batuta.runtime.clock import wall_ms
 from batuta.runtime.engine import Engine
+from batuta.store.postgres import PostgresStore, migrate
 from batuta.store.sqlite import SqliteStore
 from tests.api.client import Answer, Client
 from tests.api.conftest import NoScripts, Settings, simple, workflow
 from tests.api.example import PLACES, Example
+from tests.contract.postgres_server import fresh_schema, postgres
 
 UNSOUND = {
     "nothing that is JSON": b"{oops",
@@ -109,20 +110,36 @@ def _id(row: Route) -> str:
     return f"{row.method} {row.path}"
 
 
-@asynccontextmanager
-async def _open(path: Path) -> AsyncIterator[Engine]:
-    store = await SqliteStore.open(str(path), now_wall_ms=wall_ms)
-    engine = Engine(store, now_ms=wall_ms, scripts=NoScripts(), node="node-1", version="1.2.3")
-    engine.start_loops()
-    yield engine
-    await engine.stop()
-    await store.close()
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """Give the URL of a real PostgreSQL server, or skip, saying why."""
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[SqliteStore | PostgresStore]:
+    """Give a store of each kind that holds less than Python's numbers and texts."""
+    if request.param == "sqlite":
+        file = await SqliteStore.open(str(tmp_path / "batuta.db"), now_wall_ms=wall_ms)
+        yield file
+        await file.close()
+        return
+    async with fresh_schema(request.getfixturevalue("postgres_server")) as url:
+        await migrate(url)
+        found = await PostgresStore.open(url)
+        yield found
+        await found.close()
 
 
 @pytest.fixture
-async def example(tmp_path: Path) -> AsyncIterator[Example]:
-    async with _open(tmp_path / "batuta.db") as engine:
-        yield await Example(Client(create_app(engine, Settings()))).fill()
+async def example(store: SqliteStore | PostgresStore) -> AsyncIterator[Example]:
+    engine = Engine(store, now_ms=wall_ms, scripts=NoScripts(), node="node-1", version="1.2.3")
+    engine.start_loops()
+    yield await Example(Client(create_app(engine, Settings()))).fill()
+    await engine.stop()
 
 
 @pytest.fixture
