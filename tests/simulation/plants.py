@@ -14,7 +14,7 @@ from batuta.core.execution import Execution
 from batuta.model.change import Send, SetTimer
 from batuta.model.command import ChildEnded, ExpireLease
 from batuta.runtime import definitions, timers
-from batuta.runtime.commit import batch, committer, gather, handout
+from batuta.runtime.commit import batch, committer, conclude, gather, handout
 from batuta.store.base import Accepted
 from batuta.store.memory import decision, queue, store
 from tests.simulation.world import Lean
@@ -235,8 +235,8 @@ def lease_expires_early() -> Patch:
 
 def stale_not_decided_again() -> Patch:
     """A refused decision is answered as if it had been accepted."""
-    real = committer.Committer._conclude
-    return mock.patch.object(committer.Committer, "_decide_again", real)
+    real = conclude.Concluder.conclude
+    return mock.patch.object(conclude.Concluder, "decide_again", real)
 
 
 def hold_released_early() -> Patch:
@@ -289,7 +289,7 @@ def send_believed_settled() -> Patch:
 
 def memory_is_believed() -> Patch:
     """What changes nothing is answered from memory, though others write to the store."""
-    return mock.patch.object(committer.Committer, "_is_sure", return_value=True)
+    return mock.patch.object(conclude.Concluder, "is_sure", return_value=True)
 
 
 def pins_kept() -> Patch:
