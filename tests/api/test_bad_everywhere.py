@@ -384,3 +384,37 @@ async def test_a_word_that_an_index_could_not_hold_is_refused_by_its_name(
     assert (answer.status, answer.json["validationErrors"][0]["path"]) == (400, field)
     assert len(answer.body) < 2_000
     assert await _everything(example) == before
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"type": "DYNAMIC", "dynamicTaskNameParam": "n", "inputParameters": {"n": LONG}},
+        {"type": "FORK_JOIN_DYNAMIC", "inputParameters": {"forkTaskInputs": [{}]}},
+        {
+            "type": "FORK_JOIN_DYNAMIC",
+            "dynamicForkTasksParam": "n",
+            "dynamicForkTasksInputParamName": "i",
+            "inputParameters": {"n": [simple(LONG)], "i": {}},
+        },
+    ],
+    ids=["dynamic", "items", "tasks"],
+)
+async def test_a_name_that_a_run_makes_up_fails_it_where_no_index_could_hold_it(
+    example: Example, task: dict[str, Any]
+) -> None:
+    """Otherwise the commit would fail, again and again."""
+    made = {**task, "name": "made", "taskReferenceName": "made"}
+    given = made["inputParameters"]
+    if "forkTaskInputs" in given:
+        given = {**given, "forkTaskName": LONG}
+    join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": []}
+    tasks = [{**made, "inputParameters": given}, *([join] if "FORK" in made["type"] else [])]
+    ask = example.client.ask
+    assert (await ask("PUT /api/metadata/workflow", [workflow(*tasks, name="v")])).status == 200
+
+    started = await ask("POST /api/workflow", {"name": "v"})
+
+    run = (await ask(f"GET /api/workflow/{started.body.decode()}")).json
+    assert run["status"] == "FAILED"
+    assert run["reasonForIncompletion"]

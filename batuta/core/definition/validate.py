@@ -240,7 +240,11 @@ def _general_faults(node: Node) -> Iterator[Fault]:
         yield node.fault("name", "has no name; give it one", task.name)
     if not ref.strip():
         yield node.fault("taskReferenceName", f"named {task.name!r} has no taskReferenceName", ref)
-    for field, text in (("name", task.name), ("taskReferenceName", ref)):
+    for field, text in (
+        ("name", task.name),
+        ("taskReferenceName", ref),
+        ("type", task.type),
+    ):
         if len(text) > NAME_CHARACTERS_MAX:
             yield node.fault(field, f"has a {field} {_TOO_LONG}", text)
     if not task.type.strip():

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from batuta.core.definition.normalize import read_workflow_def
 from batuta.core.graph import Node
-from batuta.model.definition import SubWorkflowParams, WorkflowTask
+from batuta.model.definition import NAME_CHARACTERS_MAX, SubWorkflowParams, WorkflowTask
 
 # Fields of a WorkflowTask that an item of forkTaskInputs may carry, with the type they must have;
 # any other value under the name is the item's own business.
@@ -59,6 +59,8 @@ def _of_items(node: Node, values: dict[str, Any], *, is_first: bool) -> list[Bra
     for key, text in (("forkTaskName", name), ("forkTaskType", kind)):
         if not isinstance(text, str):
             raise ValueError(f"{key} {text!r} is not a text")  # noqa: TRY004  the run's data
+        if len(text) > NAME_CHARACTERS_MAX:
+            raise ValueError(f"{key} is longer than {NAME_CHARACTERS_MAX} characters")
     params = None
     if workflow:
         params = SubWorkflowParams(name=str(workflow), version=_version(version))
@@ -164,6 +166,9 @@ def _tasks(fork: str, param: str | None, listed: object) -> list[WorkflowTask]:
     for place, task in enumerate(tasks):
         if not task.task_reference_name or not (task.name or task.type != "SIMPLE"):
             raise ValueError(f"task {place} of {param} has no name or no taskReferenceName")
+        words = (task.name, task.task_reference_name, task.type)
+        if max(len(word) for word in words) > NAME_CHARACTERS_MAX:
+            raise ValueError(f"task {place} of {param} has a name that is too long")
     return tasks
 
 

@@ -7,7 +7,7 @@ from batuta.core.expression.template import TemplateError
 from batuta.core.graph import SERVED_TYPES, SYSTEM_TYPES
 from batuta.core.tasks.attempt import Attempt, create, resolve_input
 from batuta.core.tasks.dynamic.shape import shape_of, task_defs_of
-from batuta.model.definition import WorkflowTask
+from batuta.model.definition import NAME_CHARACTERS_MAX, WorkflowTask
 from batuta.model.execution import Origin, TaskStatus
 
 # Types that live from fields of their definition, or from their place in it: a name cannot
@@ -40,7 +40,8 @@ def begin(draft: Draft, attempt: Attempt) -> Iterable[Attempt]:
     except TemplateError:
         values = {}
     name = values.get(param)
-    if not isinstance(name, str) or not name.strip() or name in NEVER_BECOME:
+    is_name = isinstance(name, str) and name.strip() and len(name) <= NAME_CHARACTERS_MAX
+    if not is_name or name in NEVER_BECOME:
         reason = (
             "Cannot map a dynamic task based on the parameter and input. "
             f"Parameter={param!r} holds {name!r}; let it hold the name of a task"
