@@ -269,6 +269,7 @@ _METADATA = _group(
         metadata.list_workflow_defs,
         "Show all workflow definitions",
         answer=list[WorkflowDef],
+        query=(Parameter("classifier", str, note="`workflow` is what names no other."),),
     ),
     _row(
         "GET /api/metadata/workflow/latest-versions",

@@ -148,7 +148,7 @@ def _workflow_summary(run: RunView) -> WorkflowSummaryBody:
         priority=workflow.priority,
         task_to_domain=workflow.task_to_domain,
         parent_workflow_id=workflow.parent_id or "",
-        classifier=_classifier(run.graph.definition.metadata),
+        classifier=classifier_of(run.graph.definition.metadata),
     )
 
 
@@ -227,7 +227,7 @@ def _java_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def _classifier(metadata: dict[str, Any]) -> str:
+def classifier_of(metadata: dict[str, Any]) -> str:
     """Return what kind of workflow a definition calls itself. Source: semantics a.7."""
     given = metadata.get("classifier")
     if isinstance(given, str) and given.strip():

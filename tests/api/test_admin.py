@@ -5,7 +5,7 @@ import pytest
 import batuta
 from batuta.runtime.engine import Engine
 from tests.api.client import Client
-from tests.api.conftest import names, polled, report, simple, started
+from tests.api.conftest import names, polled, report, simple, started, workflow
 
 PAIR = {
     "name": "fork",
@@ -199,3 +199,16 @@ async def test_a_list_of_ids_that_is_none_is_400(client: Client, ids: object) ->
     answer = await client.ask("POST /api/workflow/bulk/search", ids)
 
     assert (answer.status, answer.json["validationErrors"][0]["path"]) == (400, "body")
+
+
+async def test_definitions_are_listed_by_their_classifier(client: Client) -> None:
+    tagged = workflow(simple("a"), name="tagged", metadata={"classifier": "Report"})
+    await client.ask("PUT /api/metadata/workflow", [workflow(simple("a")), tagged])
+    line = "GET /api/metadata/workflow"
+
+    found = {
+        word: names((await client.ask(f"{line}?classifier={word}")).json, "name")
+        for word in ("workflow", "REPORT", "agent", "")
+    }
+
+    assert found == {"workflow": ["w"], "REPORT": ["tagged"], "agent": [], "": ["tagged", "w"]}

@@ -11,6 +11,7 @@ import msgspec
 
 from batuta.api.body import decode_whole, refuse
 from batuta.api.request import EMPTY, Reply, Request, json_reply, read_body, to_integer
+from batuta.api.summary import classifier_of
 from batuta.core.definition.normalize import faults_text, to_document
 from batuta.model.definition import WorkflowDef
 from batuta.model.error import InvalidError
@@ -67,8 +68,14 @@ async def get_workflow_def(request: Request) -> Reply:
 
 
 async def list_workflow_defs(request: Request) -> Reply:
-    """Show all versions of all definitions, by name and version."""
-    return json_reply([to_document(def_) for def_ in await _all(request)])
+    """Show all versions of all definitions, by name and version, or those of a classifier."""
+    wanted = (request.text("classifier") or "").lower()
+    shown = [
+        to_document(def_)
+        for def_ in await _all(request)
+        if not wanted or classifier_of(def_.metadata).lower() == wanted
+    ]
+    return json_reply(shown)
 
 
 async def list_latest_workflow_defs(request: Request) -> Reply:
