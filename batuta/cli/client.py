@@ -77,9 +77,18 @@ class Client:
             ) from error
         if answer.status >= 300:
             raise _error(answer.status, content, f"{method} {path}")
-        if not answer.headers.get("Content-Type", "").startswith("application/json"):
+        is_json = answer.headers.get("Content-Type", "").startswith("application/json")
+        if content and not is_json and method == "GET":
+            raise self._strange(f"{path} gives {answer.headers.get('Content-Type') or 'no JSON'}")
+        if not is_json:
             return content.decode("utf-8", "replace")
-        return json.loads(content) if content else None
+        try:
+            return json.loads(content) if content else None
+        except ValueError as error:
+            raise self._strange(f"{path} gives JSON that cannot be read: {error}") from error
+
+    def _strange(self, what: str) -> InvalidError:
+        return InvalidError(f"what answers at {self.base} is no such server, {what}")
 
 
 def quoted(segment: str) -> str:

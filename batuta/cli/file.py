@@ -105,6 +105,8 @@ def parse_json(text: str, where: str) -> Any:
         raise InvalidError(
             f"{where} is not JSON, line {error.lineno} column {error.colno}: {error.msg}"
         ) from None
+    except RecursionError:
+        raise InvalidError(f"{where} is nested too deeply to be read") from None
 
 
 def read_input(arguments: Sequence[str]) -> dict[str, Any]:

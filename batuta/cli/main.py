@@ -5,6 +5,7 @@ itself, not a layer over it: it is loaded by the HTTP server anyway, and typer b
 rich with it (0.17 s of each start and 11 MB of the server's memory, measured).
 """
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,8 @@ for _command in (
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code; errors are one line and no traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal cannot show is no error
     try:
         code = cli.main(arguments, prog_name="batuta", standalone_mode=False) or ExitCode.DONE
     except BatutaError as error:

@@ -122,3 +122,11 @@ def test_an_input_file_has_to_hold_an_object(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidError, match="an object is needed"):
         read_input([f"@{path}"])
+
+
+def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000, "utf-8")
+
+    with pytest.raises(InvalidError, match=r"deep\.json is nested too deeply"):
+        read_json(path)

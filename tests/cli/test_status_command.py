@@ -1,8 +1,10 @@
 """`batuta status` and `batuta logs` against a real server."""
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,56 @@ def test_logs_of_what_is_not_there_are_not_found(url: str) -> None:
 
     assert (absent.returncode, none.returncode) == (5, 5)
     assert "no run yet" in none.stderr
+
+
+def test_a_log_cannot_steer_the_terminal(url: str, client: Client) -> None:
+    workflow_id = client.post("/workflow/two", {})
+    task_id = client.get(f"/workflow/{workflow_id}")["tasks"][0]["taskId"]
+    escape = {"status": "IN_PROGRESS", "logs": [{"log": "\x1b[2Jgone"}], "taskId": task_id}
+    client.post("/tasks", escape | {"workflowInstanceId": workflow_id})
+
+    done = batuta("logs", workflow_id, "--server", url)
+
+    assert done.stdout.endswith("first: \\x1b[2Jgone\n")
+
+
+def test_what_the_output_cannot_carry_is_escaped(url: str, client: Client) -> None:
+    workflow_id = client.post("/workflow/two", {"name": "Åse €"})
+    ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+
+    text = batuta("workflow", "get", workflow_id, "--server", url, **ascii_only)
+    document = batuta("workflow", "get", workflow_id, "-o", "json", "--server", url, **ascii_only)
+
+    assert (text.returncode, document.returncode) == (0, 0), text.stderr
+    assert text.stdout.isascii()
+    assert document.stdout.isascii()
+    assert json.loads(document.stdout)["input"] == {"name": "Åse €"}
+
+
+class Page(BaseHTTPRequestHandler):
+    """What answers everything with a web page, or with broken JSON."""
+
+    def do_GET(self) -> None:
+        is_page = "metadata" in self.path
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html" if is_page else "application/json")
+        self.end_headers()
+        self.wfile.write(b"<p>hello" if is_page else b"{")
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [(("def", "list"), "text/html"), (("status",), "cannot be read")]
+)
+def test_another_kind_of_server_is_said_to_be_one(command: tuple[str, ...], words: str) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        done = batuta(*command, "--server", f"http://127.0.0.1:{other.server_port}")
+        other.shutdown()
+
+    assert done.returncode == 7
+    assert "is no such server" in done.stderr
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr

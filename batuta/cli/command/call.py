@@ -99,10 +99,16 @@ def calls_server(function: _Function) -> _Function:
 def show(document: Any, lines: Iterable[str], *, is_json: bool) -> None:
     """Print an answer: one JSON document, or lines for people."""
     if is_json:
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        print(json_text(document, indent=2))
         return
     for line in lines:
         print(line)
+
+
+def json_text(document: Any, indent: int | None = None) -> str:
+    """Write JSON as the output can carry it: other than UTF-8 gets nothing but ASCII."""
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return json.dumps(document, indent=indent, ensure_ascii=not is_utf8)
 
 
 def confirm(question: str, *, is_yes: bool) -> None:

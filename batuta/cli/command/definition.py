@@ -1,11 +1,10 @@
 """`batuta def`: register definitions from files, look at them, write them to files, delete them."""
 
-import json
 from pathlib import Path
 
 import click
 
-from batuta.cli.command.call import Call, calls_server, confirm, yes_option
+from batuta.cli.command.call import Call, calls_server, confirm, json_text, yes_option
 
 _version = click.option("--version", type=click.IntRange(1), help="Version of a workflow.")
 _task = click.option("--task", is_flag=True, help="NAME is that of a task definition.")
@@ -76,7 +75,7 @@ def get(call: Call, name: str, version: int | None, task: bool) -> None:
     query = f"?version={version}" if version else ""
     path = f"taskdefs/{quoted(name)}" if task else f"workflow/{quoted(name)}{query}"
     found = call.client.get(f"/metadata/{path}")
-    call.show(found, [json.dumps(found, indent=2, ensure_ascii=False)])
+    call.show(found, [json_text(found, indent=2)])
 
 
 @definition.command()

@@ -8,7 +8,7 @@ from typing import Any
 from batuta.cli.command.call import Call
 from batuta.cli.command.task import log_of
 from batuta.cli.command.workflow import path_of
-from batuta.cli.show.style import Style
+from batuta.cli.show.style import Style, clean
 from batuta.cli.show.table import clock_text
 from batuta.cli.show.watch import EVERY_S, READING_SHARE, TERMINAL
 from batuta.model.error import NotFoundError
@@ -72,7 +72,7 @@ def _whose(task: dict[str, Any]) -> dict[str, Any]:
 def _text(line: dict[str, Any], style: Style) -> str:
     attempt = f" attempt {line['attempt']}" if line["attempt"] > 1 else ""
     whose = style.paint(f"{line['reference']}{attempt}:", "cyan")
-    return f"{style.paint(clock_text(line['createdTime']), 'dim')}  {whose} {line['log']}"
+    return f"{style.paint(clock_text(line['createdTime']), 'dim')}  {whose} {clean(line['log'])}"
 
 
 def _newest(call: Call) -> str:

@@ -55,8 +55,10 @@ def logs(call: Call, workflow_id: str, follow: bool) -> None:
 
 
 def _causes(causes: list[dict[str, Any]], indent: str, style: Any) -> Iterator[str]:
+    from batuta.cli.show.style import clean
+
     for cause in causes:
-        yield f"{indent}- {cause['message']}"
+        yield f"{indent}- {clean(cause['message'])}"
         if cause.get("fix"):
             yield f"{indent}  {style.paint('do: ' + cause['fix'], 'cyan')}"
         yield from _causes(cause.get("causes") or [], indent + "  ", style)

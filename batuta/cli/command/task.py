@@ -1,12 +1,11 @@
 """`batuta task` and `batuta queue`: single tasks, and what waits for workers."""
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 import click
 
-from batuta.cli.command.call import Call, calls_server
+from batuta.cli.command.call import Call, calls_server, json_text
 
 _STATUSES = ("IN_PROGRESS", "COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR")
 
@@ -35,7 +34,7 @@ def get(call: Call, task_id: str) -> None:
     found = _found(call, task_id)
     style = Style()
     payloads = [
-        f"{style.paint(name, 'dim')} {json.dumps(found.get(key) or {}, ensure_ascii=False)}"
+        f"{style.paint(name, 'dim')} {json_text(found.get(key) or {})}"
         for name, key in (("input", "inputData"), ("output", "outputData"))
     ]
     whose = f"{found['taskDefName']} of run {found['workflowInstanceId']}"
@@ -48,11 +47,12 @@ def get(call: Call, task_id: str) -> None:
 @calls_server
 def logs(call: Call, task_id: str) -> None:
     """Show the lines that a task's workers logged."""
+    from batuta.cli.show.style import clean
     from batuta.cli.show.table import clock_text
 
     found = _found(call, task_id)
     lines = log_of(call, found["taskId"])
-    call.show(lines, (f"{clock_text(line['createdTime'])}  {line['log']}" for line in lines))
+    call.show(lines, (f"{clock_text(line['createdTime'])}  {clean(line['log'])}" for line in lines))
 
 
 @task.command()

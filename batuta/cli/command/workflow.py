@@ -1,13 +1,12 @@
 """`batuta workflow`: find runs, start them, look at them, and steer them."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 import click
 
-from batuta.cli.command.call import Call, calls_server, confirm, input_option, yes_option
+from batuta.cli.command.call import Call, calls_server, confirm, input_option, json_text, yes_option
 
 LISTED = 20  # runs that are shown unless more are asked for: a screen
 
@@ -80,7 +79,7 @@ def get(call: Call, workflow_id: str, no_tasks: bool) -> None:
     style, now_ms = Style(), wall_ms()
     lines = [headline(run, now_ms, style)] if no_tasks else tree_lines(run, now_ms, style)
     payloads = [
-        f"{style.paint(name, 'dim')} {json.dumps(run.get(name) or {}, ensure_ascii=False)}"
+        f"{style.paint(name, 'dim')} {json_text(run.get(name) or {})}"
         for name in ("input", "output")
     ]
     call.show(run, [*lines, *payloads])
@@ -180,9 +179,9 @@ def _quote(text: str) -> str:
 
 
 def _show_page(call: Call, query: str, page: dict[str, Any]) -> None:
-    from batuta.cli.show.style import Style
+    from batuta.cli.show.style import Style, clean
     from batuta.cli.show.table import ago, table_lines
-    from batuta.cli.show.tree import duration
+    from batuta.cli.show.tree import duration, one_line
     from batuta.runtime.clock import wall_ms
 
     wish = {"size": page.pop("limit"), "query": query} | page
@@ -192,11 +191,11 @@ def _show_page(call: Call, query: str, page: dict[str, Any]) -> None:
     rows = [
         (
             run["workflowId"],
-            f"{run['workflowName']} v{run['workflowVersion']}",
+            clean(f"{run['workflowName']} v{run['workflowVersion']}"),
             run["status"],
             ago(run["createTime"], now_ms),
             duration(run["createTime"], run["endTime"], now_ms),
-            " ".join((run.get("reasonForIncompletion") or "").split()),
+            one_line(run.get("reasonForIncompletion") or ""),
         )
         for run in found["results"]
     ]

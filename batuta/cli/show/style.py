@@ -1,6 +1,7 @@
 """Colour and signs, where the terminal has them."""
 
 import os
+import re
 import sys
 from typing import TextIO
 
@@ -22,6 +23,7 @@ _SIGNS = {
 }
 _NOT_YET = ("·", "dim")
 _PLAIN = {"✓": "+", "✗": "x", "●": "*", "○": "o", "·": "."}
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and the end of a line
 _PLAIN_LINES = str.maketrans({"├": "|", "└": "`", "─": "-", "│": "|"})
 
 
@@ -56,3 +58,8 @@ class Style:
     def lines(self, text: str) -> str:
         """Give the lines of a tree, in ASCII where there is no more."""
         return text if self.has_signs else text.translate(_PLAIN_LINES)
+
+
+def clean(text: str) -> str:
+    """Return a text of others without what would steer the terminal: escapes, colours, bells."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from batuta.cli.show.style import Style
+from batuta.cli.show.style import Style, clean
 
 _OPEN = frozenset({"SCHEDULED", "IN_PROGRESS"})
 REASON_CHARACTERS_MAX = 100  # a line; the whole reason is in the run
@@ -33,7 +33,7 @@ def tree_lines(run: dict[str, Any], now_ms: int, style: Style) -> list[str]:
     lines = [headline(run, now_ms, style)]
     lines += [style.lines(prefix) + text for prefix, text in _drawn(nodes, "")]
     if run.get("reasonForIncompletion"):
-        lines.append(style.paint(_one_line(run["reasonForIncompletion"]), "red"))
+        lines.append(style.paint(one_line(run["reasonForIncompletion"]), "red"))
     return lines
 
 
@@ -62,7 +62,7 @@ def task_line(task: dict[str, Any], now_ms: int, style: Style, *, has_status: bo
     if status == "SCHEDULED" and task.get("callbackAfterSeconds"):
         parts.append(style.paint(f"waits {task['callbackAfterSeconds']} s", "yellow"))
     elif task.get("reasonForIncompletion") and status not in ("COMPLETED", "IN_PROGRESS"):
-        parts.append(style.paint(_one_line(task["reasonForIncompletion"]), "red"))
+        parts.append(style.paint(one_line(task["reasonForIncompletion"]), "red"))
     return "  ".join(parts)
 
 
@@ -140,6 +140,7 @@ def _drawn(nodes: list[_Node], indent: str) -> Iterator[tuple[str, str]]:
         yield from _drawn(node.children, indent + ("   " if is_last else "│  "))
 
 
-def _one_line(text: str) -> str:
-    line = " ".join(str(text).split())
+def one_line(text: str) -> str:
+    """Return a text of others as it fits into a line."""
+    line = clean(" ".join(str(text).split()))
     return line if len(line) <= REASON_CHARACTERS_MAX else line[: REASON_CHARACTERS_MAX - 3] + "..."
