@@ -75,9 +75,8 @@ class Committer:
         self.backlog = Backlog()
         self._claims: deque[ClaimWanted] = deque()
         self._touches: list[Touching] = []
-        self._in_flight = 0
+        self._in_flight = self._request_count = 0
         self._is_awake = False
-        self._request_count = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.queues = Queues(now_ms, self._want_claim)
         fetcher.is_active = self.queues.is_active
