@@ -7,7 +7,13 @@ from msgspec.structs import replace
 
 from batuta.core.decide import decide
 from batuta.core.execution import Execution
-from batuta.model.command import FireTimer, PauseWorkflow, TerminateWorkflow, UpdateReference
+from batuta.model.command import (
+    FireTimer,
+    PauseWorkflow,
+    ResumeWorkflow,
+    TerminateWorkflow,
+    UpdateReference,
+)
 from batuta.model.error import NotFoundError
 from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.runtime.why import collect
@@ -352,17 +358,25 @@ async def test_a_terminated_run_gives_its_reason_and_a_completed_one_no_fix(node
 async def test_the_limit_of_a_run_comes_last(node: Node) -> None:
     limits = {"timeoutSeconds": 60, "timeoutPolicy": "TIME_OUT_WF"}
     await node.register(
-        chain("short", 1, **limits), chain("warned", 1, **limits | {"timeoutPolicy": "ALERT_ONLY"})
+        chain("short", 2, **limits), chain("warned", 1, **limits | {"timeoutPolicy": "ALERT_ONLY"})
     )
     run = await node.start("short")
+    created_at_ms = (await node.engine.get(run)).workflow.created_at_ms
+    node.clock.move(5_000)
+    await node.work("step", 1)
 
     *_, limit = await causes_of(node, run)
 
-    assert (limit.code, limit.until_ms - limit.since_ms) == (Code.RUN_LIMIT, 60_000)
+    assert (limit.code, limit.since_ms) == (Code.RUN_LIMIT, created_at_ms)
+    assert limit.until_ms == created_at_ms + 60_000
+    await node.engine.control(PauseWorkflow(run))
+    await node.engine.control(ResumeWorkflow(run))
+    *_, renewed = await causes_of(node, run)
+    assert renewed.until_ms >= limit.until_ms + 5_000, "its time starts anew with a resume"
     await node.advance(61_000)
     assert [cause.code for cause in await causes_of(node, run)] == [Code.RUN_ENDED]
     warned = await causes_of(node, await node.start("warned"))
-    assert [cause.code for cause in warned] == [Code.NEVER_POLLED], "an alert ends nothing"
+    assert [cause.code for cause in warned] == [Code.NOT_POLLED], "an alert ends nothing"
 
 
 async def test_a_row_that_fails_is_told_while_it_is_tried_again_and_when_set_aside(
