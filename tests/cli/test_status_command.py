@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batuta.cli.client import Client
-from batuta.cli.command.status import SILENT_LOOP_MS, troubles_of
+from batuta.cli.command.status import SILENT_LOOP_MS, UNPOLLED_MS, troubles_of
 from tests.cli.live import batuta, process, server, wait_until
 
 NOW_MS = 1_800_000_000_000
@@ -85,6 +85,27 @@ def test_what_is_not_well_is_said(change: dict[str, object], words: str) -> None
     [trouble] = troubles_of(WELL | change, NOW_MS)
 
     assert words in trouble
+
+
+@pytest.mark.parametrize(
+    ("ready", "leased", "polled_ago_ms", "is_well"),
+    [
+        (1, 0, UNPOLLED_MS + 1, False),
+        (1, 0, UNPOLLED_MS, True),
+        (1, 1, UNPOLLED_MS + 1, True),
+        (0, 0, UNPOLLED_MS + 1, True),
+    ],
+)
+def test_a_queue_is_forsaken_when_nobody_has_its_tasks_or_asks_for_them(
+    *, ready: int, leased: int, polled_ago_ms: int, is_well: bool
+) -> None:
+    queue = {"queue": "q", "ready": ready, "leased": leased}
+
+    troubles = troubles_of(
+        WELL | {"queues": [queue | {"lastPollTime": NOW_MS - polled_ago_ms}]}, NOW_MS
+    )
+
+    assert (list(troubles) == []) is is_well
 
 
 @pytest.mark.parametrize("options", [(), ("-o", "json")])

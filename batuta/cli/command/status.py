@@ -55,7 +55,9 @@ def troubles_of(status: Mapping[str, Any], now_ms: int) -> Iterator[str]:
         if loop["lastPassMsAgo"] > SILENT_LOOP_MS:
             yield f"the loop {name!r} has made no pass for {loop['lastPassMsAgo'] // 1_000} s"
     for queue in status["queues"]:
-        if queue["ready"] and now_ms - queue["lastPollTime"] > UNPOLLED_MS:
+        # A worker whose hands are full does not poll; its leases end when it has gone.
+        is_forsaken = not queue["leased"] and now_ms - queue["lastPollTime"] > UNPOLLED_MS
+        if queue["ready"] and is_forsaken:
             polled = ago(queue["lastPollTime"], now_ms)
             yield f"{queue['ready']} tasks wait in queue {queue['queue']!r}; last poll: {polled}"
 
