@@ -11,14 +11,50 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+HEAD_WAIT_S = 75  # for a request's head, as between requests; uvicorn would wait for ever
+HEAD_BYTES_MAX = 65_536  # of a head that comes in pieces; uvicorn would keep any amount
+
 
 class OneWriteProtocol(HttpToolsProtocol):
-    """For `uvicorn.Config(http=...)`: httptools, with answers in one piece."""
+    """For `uvicorn.Config(http=...)`: httptools, with answers in one piece.
+
+    A client that does not come to the end of a request's head is cut off. What watches it costs
+    the requests that come in one piece a comparison.
+    """
+
+    _head_until = 0.0  # loop time; 0 while no head is under way
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection, whose writes are gathered."""
         gathering = _Gathering(transport, asyncio.get_running_loop())
         super().connection_made(cast("asyncio.Transport", gathering))
+        # uvicorn's own timer between requests: it ends with the first byte.
+        self.timeout_keep_alive_task = self.loop.call_later(
+            HEAD_WAIT_S, self.timeout_keep_alive_handler
+        )
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; those of a head that is not yet whole are counted and timed."""
+        super().data_received(data)
+        if getattr(self.cycle, "scope", None) is not self.scope and not self.pipeline:
+            self._wait_for_head(len(data))
+        elif self._head_until:
+            self._head_until, self._head_bytes = 0.0, 0
+
+    def _wait_for_head(self, size_bytes: int) -> None:
+        if self.transport.is_closing():
+            return
+        if self._head_until:
+            self._head_bytes += size_bytes
+        else:
+            self._head_until = self.loop.time() + HEAD_WAIT_S
+        if self._head_bytes > HEAD_BYTES_MAX:
+            self.send_400_response(f"The head of a request may have {HEAD_BYTES_MAX} bytes.")
+        else:
+            self.timeout_keep_alive_task = self.loop.call_at(
+                self._head_until, self.timeout_keep_alive_handler
+            )
 
 
 class _Gathering:

@@ -8,16 +8,18 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import uvicorn
 import uvloop
 
-from batuta.api import create_app
+from batuta.api import create_app, protocol
 from batuta.api.protocol import OneWriteProtocol
 from batuta.runtime.engine import Engine
 from tests.api.conftest import Settings, open_engine, report, simple, workflow
 
 DATA_SEGMENTS_IN = 152  # where Linux's struct tcp_info has tcpi_data_segs_in
 TURN_S = 0.005
+BEGUN = b"POST /api/workflow HTTP/1.1\r\nhost: local"
 TURNS_MAX = 1_000
 
 Reader = asyncio.StreamReader
@@ -214,5 +216,49 @@ def test_a_body_that_comes_byte_by_byte_is_read_whole() -> None:
                 await asyncio.sleep(0)
             assert (await receive(reader))[0] == 200
             writer.close()
+
+    run(case())
+
+
+@pytest.mark.parametrize(("begun", "is_used"), [(b"", False), (BEGUN, False), (BEGUN, True)])
+def test_a_client_that_does_not_end_its_request_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, begun: bytes, *, is_used: bool
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_WAIT_S", 0.05)
+
+    async def case() -> None:
+        async with serving() as (_, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            if is_used:
+                send(writer, "GET /health")
+                assert (await receive(reader))[0] == 200
+            writer.write(begun)
+            async with asyncio.timeout(10):
+                assert await reader.read() == b""
+            writer.close()
+
+    run(case())
+
+
+def test_a_head_without_end_is_refused() -> None:
+    async def case() -> None:
+        async with serving() as (_, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /health HTTP/1.1\r\n")
+            answer = b""
+            try:
+                async with asyncio.timeout(10):
+                    while not reader.at_eof() and not writer.is_closing():
+                        writer.write(b"x-more: " + b"y" * 8_000 + b"\r\n")
+                        await writer.drain()
+                    answer = await reader.read()
+            except ConnectionError:
+                pass  # the kernel may drop the answer with what we still sent
+            assert answer.startswith(b"HTTP/1.1 400") or not answer
+            send_to, other = await asyncio.open_connection("127.0.0.1", port)
+            send(other, "GET /health")
+            assert (await receive(send_to))[0] == 200
+            writer.close()
+            other.close()
 
     run(case())
