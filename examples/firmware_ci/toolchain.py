@@ -18,9 +18,7 @@ _SIZES = {  # flash and RAM that a build uses, by what is to happen
     "": (1_434_313, 63_852),
     "flash_70_9": (2_230_321, 98_632),
 }
-_USAGE = re.compile(
-    r"^(RAM|Flash):.*?([\d.]+)% \(used (\d+) bytes from \d+ bytes\)", re.MULTILINE
-)
+_USAGE = re.compile(r"^(RAM|Flash):.*?([\d.]+)% \(used (\d+) bytes from \d+ bytes\)", re.MULTILINE)
 
 
 class CompileError(Exception):
