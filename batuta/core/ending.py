@@ -181,6 +181,7 @@ def tell_parent(draft: Draft) -> None:
             status=_CHILD_STATUS[workflow.status],
             output=loaded(draft, draft.execution.output, 0, "output"),
             reason=None if workflow.status.is_successful else reason,
+            parent_epoch=workflow.parent_epoch,
         )
     )
 

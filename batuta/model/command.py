@@ -122,6 +122,7 @@ class RetryWorkflow(msgspec.Struct, frozen=True, kw_only=True, tag="retry", omit
     workflow_id: str
     resume_children: bool = False  # the wire's resumeSubworkflowTasks
     task_id: str | None = None  # set by a parent: its attempt that started this child
+    parent_epoch: int = 0  # set by a parent: that attempt's child_epoch
 
 
 class RestartWorkflow(msgspec.Struct, frozen=True, kw_only=True, tag="restart", omit_defaults=True):
@@ -183,7 +184,10 @@ class LogTask(msgspec.Struct, frozen=True, kw_only=True, tag="log", omit_default
 
 
 class ChildEnded(msgspec.Struct, frozen=True, kw_only=True, tag="child_ended", omit_defaults=True):
-    """A child tells its parent. ``task_id`` is the parent's attempt; a superseded one is moot."""
+    """A child tells its parent. ``task_id`` is the parent's attempt; a superseded one is moot.
+
+    So is one from before the parent told the child to go on: ``parent_epoch`` says when.
+    """
 
     workflow_id: str
     task_id: str
@@ -191,6 +195,7 @@ class ChildEnded(msgspec.Struct, frozen=True, kw_only=True, tag="child_ended", o
     status: TaskStatus
     output: Payload
     reason: str | None = None
+    parent_epoch: int = 0
 
 
 class ReviveParent(msgspec.Struct, frozen=True, kw_only=True, tag="revive", omit_defaults=True):

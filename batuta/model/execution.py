@@ -103,6 +103,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     epoch: int = field(default=0, name="ep")  # raised by whatever re-opens a terminal run
     seq_last: int = field(default=0, name="sl")  # no seq up to this is free; set when retiring
     failure_workflow_id: str | None = field(default=None, name="fw")
+    # Of the parent's task when its parent last told this run to go on; see Task.child_epoch.
+    parent_epoch: int = field(default=0, name="pe")
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -153,6 +155,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_executed: bool = field(default=False, name="ex")  # its successor has been computed
     retried_task_id: str | None = field(default=None, name="ri")
     child_id: str | None = field(default=None, name="ch")  # the sub-workflow's run
+    # Raised each time the child is told to go on: an end that it told before that is moot.
+    child_epoch: int = field(default=0, name="ce")
     join_on: tuple[str, ...] = field(default=(), name="jo")
     origin: Origin | None = field(default=None, name="or")
     due_at_ms: int = field(default=0, name="du")  # of its WAIT or ENQUEUE timer; 0 = none

@@ -247,13 +247,14 @@ class Timers:
             if isinstance(command, StartWorkflow):
                 raise
             if isinstance(command, RetryWorkflow) and command.task_id is not None:
-                await self._answer_for_removed(command.workflow_id, command.task_id)
+                await self._answer_for_removed(command, command.task_id)
             if not await self._store.forget_sends(command.workflow_id):
                 raise
             # Its run was removed: no row of it is left, and nobody to be told.
 
-    async def _answer_for_removed(self, child_id: str, task_id: str) -> None:
+    async def _answer_for_removed(self, retry: RetryWorkflow, task_id: str) -> None:
         """Tell a parent that the child it wants to go on with is not there any more."""
+        child_id = retry.workflow_id
         parent_id = await self._store.find_task(task_id)
         if parent_id is not None:
             reason = f"Sub workflow {child_id} was removed; it cannot go on"
@@ -265,6 +266,7 @@ class Timers:
                 status=failed,
                 output=EMPTY,
                 reason=reason,
+                parent_epoch=retry.parent_epoch,
             )
             await self._committer.submit(ended, actor="timer")
 

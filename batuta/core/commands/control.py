@@ -20,7 +20,7 @@ from batuta.model.command import (
     TerminateWorkflow,
 )
 from batuta.model.error import ConflictError, NotFoundError
-from batuta.model.execution import TaskStatus, WorkflowStatus
+from batuta.model.execution import Task, TaskStatus, WorkflowStatus
 from batuta.model.payload import Payload
 
 
@@ -111,13 +111,21 @@ def retry(draft: Draft, command: RetryWorkflow) -> None:
     reopen(draft)
     for task in failed:
         if task.child_id and command.resume_children:
-            open_in_place(draft, task)
-            draft.send(
-                RetryWorkflow(workflow_id=task.child_id, resume_children=True, task_id=task.task_id)
-            )
+            _go_on_with_child(draft, task, task.child_id)
         else:
             open_again(draft, task)
     gather(draft)
+
+
+def _go_on_with_child(draft: Draft, task: Task, child_id: str) -> None:
+    """Open a sub-workflow's task and have its child tried again; earlier ends are moot."""
+    epoch = task.child_epoch + 1
+    open_in_place(draft, draft.put(task, child_epoch=epoch))
+    draft.send(
+        RetryWorkflow(
+            workflow_id=child_id, resume_children=True, task_id=task.task_id, parent_epoch=epoch
+        )
+    )
 
 
 def revive(draft: Draft, command: ReviveParent) -> None:
@@ -167,7 +175,10 @@ def _with_template(given: Payload, template: dict[str, object]) -> Payload:
 def _is_retriable(draft: Draft, command: RetryWorkflow) -> bool:
     """Say whether a parent's retry can be done; tell the end again where it cannot."""
     workflow = draft.workflow
-    if not workflow.status.is_terminal or workflow.parent_task_id != command.task_id:
+    if workflow.parent_task_id != command.task_id:
+        return False
+    draft.put_workflow(parent_epoch=command.parent_epoch)
+    if not workflow.status.is_terminal:
         return False
     if failed_attempts(draft) or workflow.status is WorkflowStatus.TIMED_OUT:
         return True

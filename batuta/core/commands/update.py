@@ -107,9 +107,14 @@ def log_task(draft: Draft, command: LogTask) -> None:
 
 
 def child_ended(draft: Draft, command: ChildEnded) -> None:
-    """Take a child's end; one of a superseded attempt is dropped (gotchas.md 39)."""
+    """Take a child's end; one of a superseded attempt is dropped (gotchas.md 39).
+
+    So is one that crossed this run's retry: the child tells its end again, or goes on.
+    """
     task = draft.execution.task(command.task_id)
     if task is None or task.child_id != command.child_id or task.status.is_terminal:
+        return
+    if command.parent_epoch != task.child_epoch:
         return
     # Whatever the child gives, this stays the id of the task's own child.
     output = _merged(draft, task, command.output, kept="subWorkflowId")

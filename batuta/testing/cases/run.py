@@ -66,6 +66,7 @@ class RunCases:
             epoch=2,
             seq_last=1,
             failure_workflow_id=builders.new_id(),
+            parent_epoch=3,
         )
         first = task(
             1,
@@ -85,6 +86,7 @@ class RunCases:
             is_executed=True,
             retried_task_id=builders.new_id(),
             child_id=builders.new_id(),
+            child_epoch=4,
             join_on=("b", "c"),
             due_at_ms=2**53,
         )
