@@ -180,8 +180,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """A task in a worker's hands: a row of its own, never a new version of the run.
 
-    ``(task_id, poll_count)`` identifies it: a task polled again after it was given back has a
-    higher poll count.
+    ``(task_id, poll_count)`` identifies it: a task polled again after an IN_PROGRESS report has
+    a higher poll count. Only one whose answer was never delivered comes again under the same
+    one; ``polled_at_ms`` tells these apart.
     """
 
     task_id: str

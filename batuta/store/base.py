@@ -69,11 +69,12 @@ class Touch(msgspec.Struct, frozen=True, kw_only=True):
     """A heartbeat, or the answer to a poll that could not be delivered.
 
     ``is_given_back`` False: the lease starts anew. True: the lease goes, the task is ready
-    again in its old place, its poll count as before.
+    again in its old place, its poll count as before; so the poll's time is compared too.
     """
 
     task_id: str
     poll_count: int
+    polled_at_ms: int = 0  # of the lease that is given back; a heartbeat has none
     is_given_back: bool = False
 
 

@@ -177,7 +177,12 @@ def together(*runs: RunChanges) -> Decision:
 
 def give_back(lease: Lease) -> Touch:
     """Return an undelivered lease to its queue."""
-    return Touch(task_id=lease.task_id, poll_count=lease.poll_count, is_given_back=True)
+    return Touch(
+        task_id=lease.task_id,
+        poll_count=lease.poll_count,
+        polled_at_ms=lease.polled_at_ms,
+        is_given_back=True,
+    )
 
 
 def claim(queue: str = "build", count: int = 1, worker_id: str | None = "w1") -> Claim:

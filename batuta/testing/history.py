@@ -237,6 +237,7 @@ class History:
             Touch(
                 task_id=lease.task_id,
                 poll_count=lease.poll_count + chance.choice((0, 0, 0, 1)),
+                polled_at_ms=lease.polled_at_ms + chance.choice((0, 0, 0, 1)),
                 # The place of a task that never stood in a queue is the store's own choice.
                 is_given_back=lease.task_id not in self._straight and chance.random() < 0.5,
             )

@@ -170,7 +170,12 @@ class Handout:
         """Return leased tasks nobody works on; each answer is False for a lease that had gone."""
         answers = []
         for lease in leases:
-            touch = Touch(task_id=lease.task_id, poll_count=lease.poll_count, is_given_back=True)
+            touch = Touch(
+                task_id=lease.task_id,
+                poll_count=lease.poll_count,
+                polled_at_ms=lease.polled_at_ms,
+                is_given_back=True,
+            )
             answer = self._touch(touch)
             answer.add_done_callback(partial(self._given_back, lease))
             answers.append(answer)

@@ -45,10 +45,12 @@ def touch(state: State, wish: Touch, now_ms: int) -> bool:
     held = state.held.get(wish.task_id)
     if held is None or held.lease.poll_count != wish.poll_count:
         return False
+    lease = held.lease
     if wish.is_given_back:
+        if lease.polled_at_ms != wish.polled_at_ms:
+            return False
         _give_back(state, held)
         return True
-    lease = held.lease
     renewed = replace(
         lease,
         polled_at_ms=now_ms,

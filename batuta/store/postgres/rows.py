@@ -94,6 +94,8 @@ def touch(rows: Rows, world: World, wish: Touch, now_ms: int) -> bool:
     if lease.workflow_id in rows.removed:
         return False
     if wish.is_given_back:
+        if lease.polled_at_ms != wish.polled_at_ms:
+            return False
         _release(rows, world, lease.task_id)
         rows.queue[lease.task_id] = _returned_row(held)
         return True

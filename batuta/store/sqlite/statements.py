@@ -200,7 +200,8 @@ CREATE TEMP TABLE picked (
 );
 """
 
-# Heartbeats and what is given back. A touch is (index, task id, poll count, is given back).
+# Heartbeats and what is given back. A touch is (index, task id, poll count, is given back, time of
+# the poll, null: not compared).
 TOUCHES = """
 DELETE FROM touched;
 
@@ -209,7 +210,8 @@ SELECT value ->> 0, lease.workflow_id, lease.task_id, value ->> 3
 FROM jsonb_each({touches})
 CROSS JOIN task ON task.task_id = unhex(value ->> 1, '-')
 CROSS JOIN lease ON lease.workflow_id = task.workflow_id AND lease.task_id = task.task_id
-    AND lease.poll_count = value ->> 2;
+    AND lease.poll_count = value ->> 2
+    AND coalesce(lease.polled_at = value ->> 4, true);
 
 UPDATE lease SET polled_at = {now}, expires_at = CASE WHEN timeout_ms > 0
     THEN min({now} + lease_ms, started_at + timeout_ms) ELSE {now} + lease_ms END

@@ -15,6 +15,8 @@ from batuta.store.sqlite.trigger import CHECK, COLUMNS, REFUSED, WRITE
 
 Parameters = tuple[int | bytes | None, ...]  # of WRITE: by position as in COLUMNS
 
+_NEVER_MS = -1  # no lease was polled then
+
 # Errors that come from what is written. Any other (disk full, locked) hits all rows alike.
 _OF_THE_ROWS = (
     apsw.ConstraintError,
@@ -56,18 +58,33 @@ def parameters(batch: Batch, tables: Tables) -> Parameters:
         tables.logs,
         tables.removed,
         tables.entries,
-        _touch_rows(batch.touches) if batch.touches else (),
+        _touch_rows(batch.touches, batch.now_ms) if batch.touches else (),
         _claim_rows(batch.claims) if batch.claims else (),
     )
     arrays = [_encode(rows) if rows else None for rows in rows_by_column]
     return (batch.now_ms, *arrays, b"".join(tables.blobs))
 
 
-def _touch_rows(touches: Sequence[Touch]) -> list[tuple[int, str, int, bool]]:
-    return [
-        (index, touch.task_id, touch.poll_count, touch.is_given_back)
-        for index, touch in enumerate(touches)
-    ]
+def _touch_rows(
+    touches: Sequence[Touch], now_ms: int
+) -> list[tuple[int, str, int, bool, int | None]]:
+    """Say which lease each touch means; a poll's time of None is not compared.
+
+    SQL reads the leases as they were before all touches; one renewed by an earlier touch was
+    polled now.
+    """
+    rows = []
+    renewed: set[tuple[str, int]] = set()
+    for index, touch in enumerate(touches):
+        lease, polled_at_ms = (touch.task_id, touch.poll_count), None
+        if not touch.is_given_back:
+            renewed.add(lease)
+        elif lease not in renewed:
+            polled_at_ms = touch.polled_at_ms
+        elif touch.polled_at_ms != now_ms:
+            polled_at_ms = _NEVER_MS
+        rows.append((index, *lease, touch.is_given_back, polled_at_ms))
+    return rows
 
 
 def _claim_rows(claims: Sequence[Claim]) -> list[tuple[int, str, int, int, str | None]]:
@@ -212,7 +229,8 @@ def _touched(touches: Sequence[Touch], found: set[int]) -> list[bool]:
     given_back: set[tuple[str, int]] = set()
     for index, touch in enumerate(touches):
         lease = (touch.task_id, touch.poll_count)
-        answers.append(index in found and lease not in given_back)
-        if touch.is_given_back:
+        is_done = index in found and lease not in given_back
+        answers.append(is_done)
+        if is_done and touch.is_given_back:
             given_back.add(lease)
     return answers

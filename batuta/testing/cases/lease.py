@@ -153,7 +153,12 @@ class LeaseCases:
         header, [first, second] = await queued(store, 2)
         [lease] = await poll(store)
         wishes = [
-            Touch(task_id=task_id, poll_count=poll_count, is_given_back=is_given_back)
+            Touch(
+                task_id=task_id,
+                poll_count=poll_count,
+                polled_at_ms=lease.polled_at_ms,
+                is_given_back=is_given_back,
+            )
             for is_given_back in (False, True)
             for task_id, poll_count in (
                 (first.task_id, 2),
@@ -203,6 +208,45 @@ class LeaseCases:
             first.task_id,
             second.task_id,
         ]
+
+    async def test_a_lease_given_back_twice_is_not_taken_from_who_has_it_by_then(
+        self, store: Subject
+    ) -> None:
+        header, _ = await queued(store)
+        [lease] = await poll(store)
+        await touch(store, lease, is_given_back=True)
+        [again] = await poll(store, now_ms=LATER_MS)
+
+        assert again.poll_count == lease.poll_count
+        assert not await touch(store, lease, is_given_back=True, now_ms=LATER_MS)
+        assert await leases(store, header.workflow_id) == [again]
+
+    async def test_a_lease_renewed_meanwhile_is_not_given_back(self, store: Subject) -> None:
+        header, _ = await queued(store)
+        [lease] = await poll(store)
+        await touch(store, lease, now_ms=LATER_MS)
+
+        assert not await touch(store, lease, is_given_back=True, now_ms=LATER_MS)
+        [renewed] = await leases(store, header.workflow_id)
+        assert await touch(store, renewed, is_given_back=True, now_ms=LATER_MS)
+
+    async def test_a_give_back_and_a_heartbeat_of_one_batch_are_done_in_order(
+        self, store: Subject
+    ) -> None:
+        header, _ = await queued(store)
+        [lease] = await poll(store)
+        heartbeat = Touch(task_id=lease.task_id, poll_count=lease.poll_count)
+        give_back = builders.give_back(lease)
+        moot = replace(give_back, polled_at_ms=lease.polled_at_ms - 1)
+
+        late = await store.commit(batch(now_ms=LATER_MS, touches=[moot, heartbeat, give_back]))
+        [renewed] = await leases(store, header.workflow_id)
+        wishes = [heartbeat, builders.give_back(renewed), heartbeat]
+        at_once = await store.commit(batch(now_ms=LATER_MS, touches=wishes))
+
+        assert late.touched == [False, True, False]
+        assert at_once.touched == [True, True, False]
+        assert await leases(store, header.workflow_id) == []
 
     async def test_an_undelivered_poll_does_not_count(self, store: Subject) -> None:
         await queued(store, poll_count=6, started_at_ms=NOW_MS - 1_000, timeout_ms=9_000)

@@ -94,8 +94,7 @@ class RunCases:
         await accept(store, start(header, put_task(first)))
 
         found = await loaded(store, header.workflow_id)
-        assert found.workflow == replace(header, version=1)
-        assert found.tasks[0][0] == first
+        assert (found.workflow, found.tasks[0][0]) == (replace(header, version=1), first)
 
     async def test_load_leaves_out_runs_that_do_not_exist(self, store: Subject) -> None:
         header = await a_run(store)

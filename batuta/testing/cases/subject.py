@@ -75,7 +75,11 @@ async def touch(
     store: Subject, lease: Lease, *, is_given_back: bool = False, now_ms: int = NOW_MS
 ) -> bool:
     """Renew a lease or give it back, in a batch of its own."""
-    wish = Touch(task_id=lease.task_id, poll_count=lease.poll_count, is_given_back=is_given_back)
+    wish = (
+        builders.give_back(lease)
+        if is_given_back
+        else Touch(task_id=lease.task_id, poll_count=lease.poll_count)
+    )
     committed = await store.commit(builders.batch(now_ms=now_ms, touches=[wish]))
     return committed.touched[0]
 
