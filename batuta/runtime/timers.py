@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from batuta.model.change import ClearTimer
+from batuta.model.change import ClearTimer, Send
 from batuta.model.command import (
     ChildEnded,
     Command,
@@ -77,6 +77,7 @@ class Timers:
         self._following: dict[_Key, tuple[int, Command]] = {}
         self._wake_handle: asyncio.TimerHandle | None = None
         self._is_hinted = asyncio.Event()
+        self._stored_since: set[str] = set()  # targets of Sends stored since the last pass began
         self._in_work: set[asyncio.Task[None]] = set()
         self._is_stopped = False
         self.set_aside: dict[_Key, str] = {}
@@ -104,6 +105,7 @@ class Timers:
     async def read(self) -> bool:
         """Take what the tables have within the horizon into memory; True when there is more."""
         before = set(self._committer.stored_targets)
+        self._stored_since.clear()
         due = await self._store.due(self.now_ms() + HORIZON_MS, DUE_MAX)
         for timer in due.timers:
             fire = FireTimer(
@@ -123,7 +125,8 @@ class Timers:
                 key = (send.workflow_id, str(send.send_id), SEND)
                 self._add(key, 0, decode_command(send.document), send.send_id)
         if len(due.sends) < DUE_MAX:
-            self._committer.stored_targets.difference_update(before - seen)
+            gone = before - seen - self._stored_since
+            self._committer.stored_targets.difference_update(gone)
             self._forget_consumed({str(send.send_id) for send in due.sends})
         return max(len(due.timers), len(due.leases), len(due.sends)) >= DUE_MAX
 
@@ -156,6 +159,10 @@ class Timers:
             if put.lease.expires_at_ms <= until_ms:
                 self._add_lease(put.lease)
         if share.unit.has_stored_sends:
+            # Named again: a pass beside the commit has not seen them, and took them for consumed.
+            sends = (change for change in share.other if isinstance(change, Send))
+            self._stored_since.update(send.command.workflow_id for send in sends)
+            self._committer.stored_targets.update(self._stored_since)
             self._is_hinted.set()
 
     def on_lease(self, lease: Lease) -> None:

@@ -103,6 +103,37 @@ async def test_a_child_whose_parent_is_busy_sends_its_end_and_it_arrives_once(no
     assert run.workflow.version == 3
 
 
+async def test_a_pass_of_the_timers_beside_its_commit_lets_no_later_send_overtake_one(
+    node: Node,
+) -> None:
+    await node.register(chain("inner", 1))
+    names = [f"c{number}" for number in range(3)]
+    fork = {"name": "f", "taskReferenceName": "f", "type": "FORK_JOIN"}
+    join = {"name": "j", "taskReferenceName": "j", "type": "JOIN", "joinOn": names}
+    await node.register(
+        workflow("outer", fork | {"forkTasks": [[child(name, "inner")] for name in names]}, join)
+    )
+    outer = await node.start("outer", {"x": 1})
+    first, second, third = await node.engine.poll("step", count=3, wait_ms=0)
+    node.store.forget()
+    node.store.gate.clear()
+    reports = [asyncio.create_task(node.report(first))]
+    await turns()
+    reports.append(asyncio.create_task(node.report(second)))
+    await turns()
+
+    await node.engine.timers.read()  # the row of the second one's end is not there yet
+    node.store.gate.set()
+    await asyncio.gather(*reports)
+    assert len((await node.store.due(0, 10)).sends) == 1
+    await node.report(third)
+
+    assert changes(node, Send) == 2
+    for _ in range(2):
+        await node.look_for_due()
+    assert await node.status_of(outer) is WorkflowStatus.COMPLETED
+
+
 async def test_a_parent_and_its_child_that_are_not_in_memory_find_each_other(
     open_store: OpenStore, clock: Clock
 ) -> None:
