@@ -19,6 +19,8 @@ DOMAIN_ACTIVE_MS = 10_000  # a domain is active when polled this recently (gotch
 # that a lease in this name is known to have died with its process (Engine.take_back_local_leases).
 LOCAL_WORKER = "in-process"
 POLLED_LATELY_MS = 2_000  # two passes of the timers: the queue has pollers that do not wait
+QUEUES_MAX = 1_000  # beyond it those not polled for FORGOTTEN_MS are forgotten
+FORGOTTEN_MS = 3_600_000  # longer than any poll waits, so that no poller is in its hands
 WORKERS_MAX = 1_000  # worker ids remembered a queue, for poll data
 WAITERS_MAX = 20_000  # long polls a node holds at once; further ones are answered empty at once
 
@@ -199,6 +201,8 @@ class Queues:
         whose pollers do not wait, their next poll asks.
         """
         now_ms = self._now_ms()
+        if len(self._queues) > QUEUES_MAX:
+            self._forget(now_ms - FORGOTTEN_MS)
         for queue in self:
             waiter = queue.next_waiter()
             if waiter is not None:
@@ -207,6 +211,12 @@ class Queues:
                 self._claim(queue, waiter)
             elif now_ms - next(reversed(queue.last_polls.values()), 0) <= POLLED_LATELY_MS:
                 queue.may_have = True
+
+    def _forget(self, before_ms: int) -> None:
+        """Drop queues that nobody waits for and nobody has polled since; tables keep theirs."""
+        for queue in self:
+            if not queue.waiters and max(queue.last_polls.values(), default=0) < before_ms:
+                del self._queues[queue.name]
 
     def is_active(self, name: str) -> bool:
         """Say whether a worker has polled the queue lately."""
