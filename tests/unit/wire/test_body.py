@@ -302,7 +302,7 @@ def test_a_worker_may_report_each_status_of_a_task_result(word: str) -> None:
         ({"name": None}, "name"),
         ({"name": ""}, "name"),
         ({"name": ["w"]}, "name"),
-        ({"workflowDef": {"name": "w", "tasks": "none"}}, "tasks"),
+        ({"workflowDef": {"name": "w", "tasks": "none"}}, "workflowDef.tasks"),
         ({"externalInputPayloadStoragePath": "p"}, "externalInputPayloadStoragePath"),
     ],
     ids=str,
