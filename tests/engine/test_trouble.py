@@ -8,7 +8,7 @@ import pytest
 
 from batuta.core.decide import decide
 from batuta.model.command import FireTimer, LogTask
-from batuta.model.error import ClosingError, StoreError
+from batuta.model.error import ClosingError, NotFoundError, StoreError
 from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.store.base import Batch, Committed
 from tests.engine.definitions import chain, wait, workflow
@@ -322,3 +322,34 @@ async def test_a_timer_whose_decision_fails_is_set_aside_and_the_others_fire(
 
         assert [key[0] for key in node.engine.timers.set_aside] == [broken]
         assert await node.status_of(broken) is WorkflowStatus.RUNNING
+
+
+class Forgetful(Counting):
+    """A store that has lost the snapshots of some definitions."""
+
+    def __init__(self, store: Any) -> None:
+        super().__init__(store)
+        self.lost: set[str] = set()
+
+    async def get_snapshot(self, digest: str) -> bytes | None:
+        """Return a snapshot, unless it is lost."""
+        body: bytes | None = await self._store.get_snapshot(digest)
+        return None if digest in self.lost else body
+
+
+async def test_a_run_that_cannot_be_read_holds_up_none_that_is_read_with_it(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    async with running(open_store, clock) as node:
+        await node.register(chain("lost", 1, "a"), chain("sound", 1, "b"))
+        ids = [await node.start(name) for name in ("lost", "sound")]
+        polled = [await node.poll(task_type) for task_type in ("a", "b")]
+    async with running(open_store, clock, wrap=Forgetful) as node:
+        run = (await node.store.load([(ids[0], 0)]))[ids[0]]
+        node.store.lost.add(run.workflow.definition)
+
+        lost, sound = await asyncio.gather(*map(node.report, polled), return_exceptions=True)
+
+        assert isinstance(lost, NotFoundError)
+        assert not isinstance(sound, BaseException)
+        assert await node.status_of(ids[1]) is COMPLETED

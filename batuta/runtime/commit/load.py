@@ -53,6 +53,9 @@ class Loader:
                     break
                 await pause(TROUBLE_PAUSE_S)
             except Exception as error:  # noqa: BLE001  whoever waits must hear of it
+                if len(workflow_ids) > 1:  # and none but those whose run cannot be read
+                    await asyncio.gather(*(self.load([one]) for one in workflow_ids))
+                    return
                 self._refuse_all(workflow_ids, error)
                 break
         for workflow_id in workflow_ids:
