@@ -12,7 +12,7 @@ from batuta.model.error import ClosingError, NotFoundError, StoreError
 from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.store.base import Batch, Committed
 from tests.engine.definitions import chain, wait, workflow
-from tests.engine.node import Clock, Counting, Node, OpenStore, report_of, running, turns
+from tests.engine.node import LIMIT_S, Clock, Counting, Node, OpenStore, report_of, running, turns
 
 COMPLETED = WorkflowStatus.COMPLETED
 
@@ -322,6 +322,17 @@ async def test_a_timer_whose_decision_fails_is_set_aside_and_the_others_fire(
 
         assert [key[0] for key in node.engine.timers.set_aside] == [broken]
         assert await node.status_of(broken) is WorkflowStatus.RUNNING
+
+
+async def test_a_poll_of_a_store_in_trouble_ends_when_its_time_is_over(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    async with running(open_store, clock, wrap=Faulty, trouble_wait_s=LIMIT_S * 2) as node:
+        node.store.fails_before = lambda _batch: True
+        node.store.fails_settled = 1_000_000
+
+        async with asyncio.timeout(LIMIT_S):
+            assert await node.polls_nothing("step")
 
 
 class Forgetful(Counting):
