@@ -34,7 +34,9 @@ from batuta.runtime.fetch import Fetcher
 from batuta.runtime.queues import Queue, Queues, Waiter
 from batuta.store.base import Accepted, Batch, Committed, Store, Touch, Verdict
 
-BATCH_MAX = 256  # commands a transaction; bounds its latency and its memory
+# Commands a transaction: bounds its latency and memory, and leaves some for the next batch, which
+# is decided while this one syncs. 200 clients in step: 850 chains a second at 256, 1,200 at 100.
+BATCH_MAX = 100
 PIPELINE_DEPTH = 2  # batches in flight: one syncs while the next is decided
 ALONE_FROM_ATTEMPT = 2  # from here a command is committed alone: a poison one hurts nobody else
 
