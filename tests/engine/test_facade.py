@@ -128,7 +128,7 @@ async def test_a_lease_is_extended_and_given_back(node: Node) -> None:
     assert view.lease is not None
     assert view.lease.expires_at_ms >= polled.lease.expires_at_ms + 8_000
 
-    await node.engine.give_back([polled])
+    await node.engine.give_back([replace(polled, lease=view.lease)])
     again = await node.poll("step")
     assert again.task.task_id == polled.task.task_id
     assert again.lease.poll_count == polled.lease.poll_count
