@@ -18,6 +18,7 @@ from batuta.model.change import (
     RemoveWorkflow,
     RetireTask,
 )
+from batuta.model.payload import Payload
 
 
 def apply(execution: Execution, changes: Sequence[Change], *, now_ms: int) -> Execution:
@@ -30,11 +31,7 @@ def apply(execution: Execution, changes: Sequence[Change], *, now_ms: int) -> Ex
         if isinstance(change, PutTask):
             execution.put(change.task, change.input, change.output)
         elif isinstance(change, PutWorkflow):
-            execution.workflow = change.workflow
-            execution.graph = change.graph or execution.graph
-            execution.input = change.input or execution.input
-            execution.output = change.output or execution.output
-            execution.variables = change.variables or execution.variables
+            _put_workflow(execution, change)
         elif isinstance(change, Release):
             execution.leases.pop(change.task_id, None)
         elif isinstance(change, PutLease):
@@ -47,3 +44,14 @@ def apply(execution: Execution, changes: Sequence[Change], *, now_ms: int) -> Ex
         execution.workflow, version=execution.workflow.version + 1, updated_at_ms=now_ms
     )
     return execution
+
+
+def _put_workflow(execution: Execution, change: PutWorkflow) -> None:
+    execution.workflow = change.workflow
+    execution.graph = change.graph or execution.graph
+    for part in ("input", "output", "variables"):
+        payload: Payload | None = getattr(change, part)
+        if payload is not None:
+            before: Payload | None = getattr(execution, part)
+            execution.size_bytes += payload.size_bytes - (before.size_bytes if before else 0)
+            setattr(execution, part, payload)

@@ -141,7 +141,8 @@ class Execution:
         self.live_count = 0
         self.active_count = 0
         self.seq_last = workflow.seq_last
-        self.size_bytes = RUN_BYTES
+        self.size_bytes = RUN_BYTES + input.size_bytes + variables.size_bytes
+        self.size_bytes += output.size_bytes if output else 0
         self.is_removed = False  # nothing more is decided on it
 
     def fork(self) -> "Execution":

@@ -104,8 +104,7 @@ def _load_into(execution: Execution, need: NeedPayload, payload: Payload) -> Non
     holders = {"input": execution.inputs, "output": execution.outputs}
     held = getattr(execution, need.part) if need.seq == 0 else holders[need.part].get(need.seq)
     if held is not None and held.raw is None:
-        held.raw = payload.raw
-        execution.size_bytes += payload.size_bytes
+        held.raw = payload.raw  # whose bytes the execution's size counts all along
 
 
 async def whole_polled(store: Store, polled: Sequence[Polled]) -> list[Polled]:

@@ -19,7 +19,7 @@ from batuta.model.change import (
 )
 from batuta.model.command import TimerKind
 from batuta.model.execution import Lease, Task, TaskStatus, Workflow
-from batuta.model.payload import Payload
+from batuta.model.payload import EMPTY, Payload
 from tests.scenario.driver import START_MS, expand
 from tests.scenario.promises import INDEXES, picture, rebuilt
 
@@ -103,6 +103,21 @@ def test_a_retired_number_is_not_given_again() -> None:
     workflow, tasks = fold(entries)
     assert workflow == execution.workflow
     assert tasks.keys() == {1, 2, 3, 5}
+
+
+def test_the_payloads_of_a_run_weigh_and_those_they_replace_weigh_no_more() -> None:
+    execution = forked()
+    before_bytes = execution.size_bytes
+    large, small = Payload.of("x" * 100_000), Payload.of("x" * 100)
+
+    apply(execution, [PutWorkflow(workflow=execution.workflow, output=large)], now_ms=START_MS)
+    with_output_bytes = execution.size_bytes
+    change = PutWorkflow(workflow=execution.workflow, output=small, variables=large, input=large)
+    apply(execution, [change], now_ms=START_MS)
+
+    assert with_output_bytes == before_bytes + large.size_bytes
+    grown_bytes = 2 * (large.size_bytes - EMPTY.size_bytes) + small.size_bytes
+    assert execution.size_bytes == before_bytes + grown_bytes
 
 
 def _puts(execution: Execution) -> list[PutTask | PutWorkflow]:

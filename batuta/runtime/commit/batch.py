@@ -313,6 +313,4 @@ def new_execution(command: StartWorkflow, graph: Graph) -> Execution:
         event=command.event,
         dialect=command.dialect,
     )
-    execution = Execution(workflow, graph, input=command.input)
-    execution.size_bytes += command.input.size_bytes
-    return execution
+    return Execution(workflow, graph, input=command.input)

@@ -73,20 +73,4 @@ def build(loaded: Loaded, graph: Graph) -> Execution:
     for task, task_input, output in loaded.tasks:
         execution.put(task, task_input, output)
     execution.leases = {lease.task_id: lease for lease in loaded.leases}
-    for payload in (loaded.input, loaded.output, loaded.variables):
-        execution.size_bytes += payload.size_bytes if payload else 0
-    return execution
-
-
-def absorb(execution: Execution, loaded: Loaded) -> Execution:
-    """Bring a run up to date with what is newer in the store; O(what is newer)."""
-    execution.workflow = loaded.workflow
-    execution.input = loaded.input or execution.input
-    execution.output = loaded.output or execution.output
-    execution.variables = loaded.variables or execution.variables
-    for seq in loaded.retired:
-        execution.retire(seq)
-    for task, task_input, output in loaded.tasks:
-        execution.put(task, task_input, output)
-    execution.leases = {lease.task_id: lease for lease in loaded.leases}
     return execution
