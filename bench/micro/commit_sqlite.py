@@ -205,11 +205,25 @@ async def measure(
         await spinner
     after = await store.statistics()
     await store.close()
-    latencies.sort()
-    batches = after["batches"] - before["batches"]
     return {
         "batch": size,
         "loop": "busy" if is_busy else "free",
+        **figures(before, after, latencies, decided=decided, wall=wall, cpu=cpu),
+    }
+
+
+def figures(
+    before: dict[str, Any],
+    after: dict[str, Any],
+    latencies: list[float],
+    *,
+    decided: int,
+    wall: float,
+    cpu: float,
+) -> dict[str, Any]:
+    latencies.sort()
+    batches = after["batches"] - before["batches"]
+    return {
         "batches_per_s": round(batches / wall),
         "decisions_per_s": round(decided / wall),
         "batch_p50_ms": round(latencies[len(latencies) // 2] * 1e3, 2),
