@@ -266,14 +266,25 @@ def give_back_lost() -> Patch:
     return mock.patch.object(handout.Handout, "give_back_leases", return_value=[])
 
 
-def give_back_repeated() -> Patch:
-    """A give-back of unknown outcome is asked for again, whoever has the task by now."""
+@contextlib.contextmanager
+def give_back_repeated() -> Iterator[None]:
+    """A give-back of unknown outcome is asked for again, and done whoever has the task by now."""
+    real = queue.touch
 
     async def again(self: Any, lease: Any) -> None:
         await asyncio.sleep(0.2)
         self.give_back_leases([lease])
 
-    return mock.patch.object(handout.Handout, "_give_back_again", again)
+    def touch(state: Any, wish: Any, now_ms: int) -> bool:
+        held = state.held.get(wish.task_id)
+        polled_at_ms = held.lease.polled_at_ms if held else 0
+        return real(state, msgspec.structs.replace(wish, polled_at_ms=polled_at_ms), now_ms)
+
+    with (
+        mock.patch.object(handout.Handout, "_give_back_again", again),
+        mock.patch.object(queue, "touch", touch),
+    ):
+        yield
 
 
 def send_believed_settled() -> Patch:
