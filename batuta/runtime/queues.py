@@ -225,7 +225,7 @@ class Queues:
             return False
         if queue.waiters:
             return True
-        newest_ms = max(queue.last_polls.values(), default=0)
+        newest_ms = next(reversed(queue.last_polls.values()), 0)  # kept in order of time
         return self._now_ms() - newest_ms <= DOMAIN_ACTIVE_MS
 
     def release_all(self) -> None:

@@ -223,6 +223,7 @@ class Committer:
                 _log.exception("gathering a batch failed")
                 for share in flight.shares.values():
                     self._concluder.give_up_share(share, error)
+                flight.refuse(error)
                 continue
             for unit in flight.quiet:
                 if self._concluder.is_sure(unit):

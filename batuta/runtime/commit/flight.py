@@ -4,6 +4,7 @@ import asyncio
 
 from batuta.core.execution import Execution
 from batuta.model.change import Enqueue, Needs, PutLease
+from batuta.model.error import StoreError
 from batuta.model.execution import Lease, lease_expiry_ms
 from batuta.model.payload import EMPTY
 from batuta.runtime.commit.batch import Share, Submitted, Unit
@@ -99,6 +100,14 @@ class Flight:
                 self.claims.append(ClaimWanted(queue, waiter))
             else:
                 waiter.resolve([])
+
+    def refuse(self, error: Exception) -> None:
+        """Answer all who wait for claims, grants and heartbeats: the batch was never made."""
+        for waiter in [wanted.waiter for wanted in self.claims] + [g.waiter for g in self.grants]:
+            waiter.resolve([])
+        for touching in self.touches:
+            if not touching.answer.done():
+                touching.answer.set_exception(StoreError(f"the lease was not written: {error}"))
 
     def batch(self, now_ms: int) -> Batch:
         """Return what the store is to write."""
