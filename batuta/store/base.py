@@ -147,7 +147,10 @@ class PendingSend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Due(msgspec.Struct, frozen=True, kw_only=True):
-    """What wants a command within the horizon, soonest first, at most ``limit`` of each."""
+    """What wants a command within the horizon, soonest first, at most ``limit`` of each.
+
+    ``sends``: of each target only the oldest, so that one that is stuck hides no other's.
+    """
 
     timers: list[DueTimer]
     leases: list[Lease]
@@ -194,7 +197,7 @@ class Store(Protocol):
         ...
 
     async def due(self, until_ms: int, limit: int) -> Due:
-        """Return timers and lease expiries up to ``until_ms`` and all pending Sends."""
+        """Return timers and lease expiries up to ``until_ms`` and each run's next Send."""
         ...
 
     async def held_by(self, worker_id: str) -> list[Lease]:

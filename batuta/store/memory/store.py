@@ -20,6 +20,7 @@ from batuta.store.base import (
     JournalRow,
     Loaded,
     LogLine,
+    PendingSend,
     QueueDepth,
     Verdict,
 )
@@ -120,13 +121,16 @@ class MemoryStore:
             held.lease for held in self.state.held.values() if held.lease.expires_at_ms <= until_ms
         ]
         leases.sort(key=lambda lease: (lease.expires_at_ms, lease.task_id))
+        oldest: dict[str, PendingSend] = {}
+        for send in self.state.sends.values():
+            oldest.setdefault(send.workflow_id, send)
         return Due(
             timers=[
                 DueTimer(workflow_id=workflow_id, task_id=task_id, kind=kind, due_at_ms=due_at_ms)
                 for due_at_ms, workflow_id, task_id, kind in timers[:limit]
             ],
             leases=leases[:limit],
-            sends=list(self.state.sends.values())[:limit],
+            sends=list(oldest.values())[:limit],
         )
 
     async def held_by(self, worker_id: str) -> list[Lease]:

@@ -79,7 +79,10 @@ ORDER BY expires_at, lease.task_id LIMIT $2
 # A scan: the table has a row for each task in a worker's hands, and recovery asks once.
 _HELD_BY = f"SELECT {LEASE_COLUMNS} FROM lease WHERE worker_id = $1 ORDER BY lease.task_id"  # noqa: S608
 
-_SENDS = "SELECT id, workflow_id::text, doc FROM send ORDER BY id LIMIT $1"
+_SENDS = """
+SELECT id, workflow_id::text, doc FROM send
+WHERE id IN (SELECT min(id) FROM send GROUP BY workflow_id) ORDER BY id LIMIT $1
+"""
 
 _RUN_OF_TASK = "SELECT workflow_id::text FROM task WHERE task_id = $1::uuid"
 

@@ -222,7 +222,10 @@ SELECT json_group_array(json({lease_json("late")})) FROM (
 _SENDS = f"""
 SELECT {_array(f"json_array(id, {uuid('workflow_id')}, length(doc))")},
     CAST(group_concat(doc, '') AS BLOB)
-FROM (SELECT * FROM send ORDER BY id LIMIT :limit)
+FROM (
+    SELECT * FROM send WHERE id IN (SELECT min(id) FROM send GROUP BY workflow_id)
+    ORDER BY id LIMIT :limit
+)
 """
 
 

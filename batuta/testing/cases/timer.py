@@ -150,16 +150,28 @@ class TimerCases:
         await accept(store, step(sender.workflow_id, 1, *[Send(one) for one in commands[:2]]))
         await accept(store, step(sender.workflow_id, 2, Send(commands[2])))
 
-        sends = (await store.due(0, 10)).sends
-        first_two = (await store.due(0, 2)).sends
-        await accept(store, step(target.workflow_id, 1, DropSend(sends[1].send_id)))
-        left = (await store.due(0, 10)).sends
+        sends = []
+        for version in (1, 2, 3):
+            [following] = (await store.due(0, 10)).sends
+            sends.append(following)
+            await accept(store, step(target.workflow_id, version, DropSend(following.send_id)))
 
+        assert (await store.due(0, 10)).sends == []
         assert [decode_command(one.document) for one in sends] == commands
         assert {one.workflow_id for one in sends} == {target.workflow_id}
         assert [one.send_id for one in sends] == sorted({one.send_id for one in sends})
-        assert first_two == sends[:2]
-        assert left == [sends[0], sends[2]]
+
+    async def test_many_sends_of_one_run_hide_no_other_runs(self, store: Subject) -> None:
+        sender, stuck, other = await a_run(store), await a_run(store), await a_run(store)
+        pauses = [Send(PauseWorkflow(stuck.workflow_id)) for _ in range(5)]
+        last = Send(PauseWorkflow(other.workflow_id))
+        await accept(store, step(sender.workflow_id, 1, *pauses, last))
+
+        both = (await store.due(0, 2)).sends
+        first = (await store.due(0, 1)).sends
+
+        assert [one.workflow_id for one in both] == [stuck.workflow_id, other.workflow_id]
+        assert first == both[:1]
 
     async def test_a_send_may_start_a_run_that_does_not_exist_yet(self, store: Subject) -> None:
         sender = await a_run(store)
