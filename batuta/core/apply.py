@@ -20,6 +20,8 @@ from batuta.model.change import (
 )
 from batuta.model.payload import Payload
 
+RUN_PAYLOADS = ("input", "output", "variables")
+
 
 def apply(execution: Execution, changes: Sequence[Change], *, now_ms: int) -> Execution:
     """Advance ``execution`` in place by one command's changes and return it.
@@ -49,9 +51,13 @@ def apply(execution: Execution, changes: Sequence[Change], *, now_ms: int) -> Ex
 def _put_workflow(execution: Execution, change: PutWorkflow) -> None:
     execution.workflow = change.workflow
     execution.graph = change.graph or execution.graph
-    for part in ("input", "output", "variables"):
-        payload: Payload | None = getattr(change, part)
-        if payload is not None:
-            before: Payload | None = getattr(execution, part)
-            execution.size_bytes += payload.size_bytes - (before.size_bytes if before else 0)
-            setattr(execution, part, payload)
+    for part in RUN_PAYLOADS:
+        set_payload(execution, part, getattr(change, part))
+
+
+def set_payload(execution: Execution, part: str, payload: Payload | None) -> None:
+    """Give the run itself a payload, and weigh it; None leaves what there is."""
+    if payload is not None:
+        before: Payload | None = getattr(execution, part)
+        execution.size_bytes += payload.size_bytes - (before.size_bytes if before else 0)
+        setattr(execution, part, payload)

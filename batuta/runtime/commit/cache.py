@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from batuta.core.apply import RUN_PAYLOADS, set_payload
 from batuta.core.execution import Execution
 from batuta.core.graph import Graph
 from batuta.model.payload import EMPTY
@@ -17,6 +18,7 @@ class Cache:
         self._bytes_max = bytes_max
         self._runs: dict[str, Execution] = {}
         self._sizes: dict[str, int] = {}
+        self._behind: dict[str, Execution] = {}  # as committed once; about to be read again
         self.size_bytes = 0
 
     def __len__(self) -> int:
@@ -49,6 +51,17 @@ class Cache:
         if self._runs.pop(workflow_id, None) is not None:
             self.size_bytes -= self._sizes.pop(workflow_id)
 
+    def set_behind(self, workflow_id: str) -> None:
+        """Take a run out that others may have moved on; the next load absorbs what is newer."""
+        execution = self._runs.get(workflow_id)
+        self.drop(workflow_id)
+        if execution is not None and execution.workflow.version > 0:
+            self._behind[workflow_id] = execution
+
+    def take_behind(self, workflow_id: str) -> Execution | None:
+        """Return what ``set_behind`` has kept, once."""
+        return self._behind.pop(workflow_id, None)
+
     def shrink(self, held: Iterable[str]) -> None:
         """Forget the least recently used runs until the bound is kept, except ``held``."""
         if self.size_bytes <= self._bytes_max:
@@ -59,6 +72,19 @@ class Cache:
                 return
             if workflow_id not in kept:
                 self.drop(workflow_id)
+
+
+def absorb(execution: Execution, loaded: Loaded) -> Execution:
+    """Bring a run as once committed up to date; costs what is newer, not what there is."""
+    execution.workflow = loaded.workflow
+    for part in RUN_PAYLOADS:
+        set_payload(execution, part, getattr(loaded, part))
+    for seq in loaded.retired:
+        execution.retire(seq)
+    for task, task_input, output in loaded.tasks:
+        execution.put(task, task_input, output)
+    execution.leases = {lease.task_id: lease for lease in loaded.leases}
+    return execution
 
 
 def build(loaded: Loaded, graph: Graph) -> Execution:

@@ -64,7 +64,10 @@ class Concluder:
                 submitted.is_sure = True
                 submitted.error = None
             workflow_id = share.execution.workflow.workflow_id
-            self._cache.drop(workflow_id)
+            if share.is_damaged:
+                self._cache.drop(workflow_id)
+            else:
+                self._cache.set_behind(workflow_id)
             self._holds[workflow_id].first[:0] = share.commands
             self._release(workflow_id)
 

@@ -10,10 +10,10 @@ from batuta.model.command import StartWorkflow
 from batuta.model.error import NotFoundError, StoreError
 from batuta.runtime.clock import pause
 from batuta.runtime.commit.batch import Submitted, new_execution
-from batuta.runtime.commit.cache import Cache, build
+from batuta.runtime.commit.cache import Cache, absorb, build
 from batuta.runtime.commit.gather import Holds
 from batuta.runtime.fetch import Fetcher
-from batuta.store.base import Store
+from batuta.store.base import Loaded, Store
 
 TROUBLE_WAIT_S = 30.0  # how long a store in trouble is waited for before callers are told so
 TROUBLE_PAUSE_S = 0.05  # between two tries
@@ -79,12 +79,15 @@ class Loader:
 
     async def _read(self, workflow_ids: list[str]) -> None:
         definitions = self._fetcher.definitions
-        loaded = await self._store.load([(workflow_id, 0) for workflow_id in workflow_ids])
+        behind = {one: run for one in workflow_ids if (run := self._cache.take_behind(one))}
+        known = [
+            (one, behind[one].workflow.version if one in behind else 0) for one in workflow_ids
+        ]
+        loaded = await self._store.load(known)
         for workflow_id in workflow_ids:
             found = loaded.get(workflow_id)
             if found is not None:
-                graph = await definitions.graph(found.workflow.definition)
-                self._cache.put(build(found, graph))
+                self._cache.put(await self._brought_up(behind.get(workflow_id), found))
                 continue
             start = _first_start(self._holds[workflow_id].waiting)
             if start is None:
@@ -93,6 +96,15 @@ class Loader:
             else:
                 graph = await definitions.graph(start.definition)
                 self._cache.put(new_execution(start, graph))
+
+    async def _brought_up(self, behind: Execution | None, found: Loaded) -> Execution:
+        """Return the run as stored: what is newer laid over memory's, or all of it."""
+        if behind is not None and behind.workflow.definition == found.workflow.definition:
+            return absorb(behind, found)
+        if behind is not None:  # restarted with another definition: its tasks are all to be read
+            workflow_id = found.workflow.workflow_id
+            found = (await self._store.load([(workflow_id, 0)])).get(workflow_id, found)
+        return build(found, await self._fetcher.definitions.graph(found.workflow.definition))
 
     def _refuse_waiting(self, workflow_id: str, error: Exception) -> None:
         waiting = self._holds[workflow_id].waiting
