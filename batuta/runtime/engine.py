@@ -1,7 +1,6 @@
 """The engine as everybody above sees it: starts, reports, polls, operations, views.
 
-One process's facade over the committer, the queues, the timers and the definitions. Whatever it
-returns is on disk.
+A facade over committer, queues, timers and definitions. Whatever it returns is on disk.
 """
 
 import asyncio
@@ -135,6 +134,7 @@ class Engine:
 
     def start_loops(self) -> None:
         """Begin to fire what is due. Everything else works on demand."""
+        self.committer.know_targets(are_known=False)  # the first pass of the timers reads them
         self.supervisor.start("timers", self.timers.run)
         self.is_ready = True
 

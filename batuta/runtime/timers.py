@@ -124,7 +124,9 @@ class Timers:
                 seen.add(send.workflow_id)
                 key = (send.workflow_id, str(send.send_id), SEND)
                 self._add(key, 0, decode_command(send.document), send.send_id)
+        self._committer.stored_targets.update(seen)
         if len(due.sends) < DUE_MAX:
+            self._committer.know_targets(are_known=True)
             gone = before - seen - self._stored_since
             self._committer.stored_targets.difference_update(gone)
             self._forget_consumed({str(send.send_id) for send in due.sends})

@@ -131,6 +131,10 @@ class Committer:
         """Runs that Sends in the table wait for; the timers' passes keep it true."""
         return self._gatherer.stored_targets
 
+    def know_targets(self, *, are_known: bool) -> None:
+        """Say whether ``stored_targets`` is whole; until it is, Sends to known runs become rows."""
+        self._gatherer.knows_targets = are_known
+
     @property
     def is_idle(self) -> bool:
         """True when nothing waits, is fetched or is at the store."""

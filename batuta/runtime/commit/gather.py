@@ -77,6 +77,7 @@ class Gatherer:
     ) -> None:
         self.holds = Holds()
         self.stored_targets: set[str] = set()  # runs with Sends in the table: no overtaking
+        self.knows_targets = True  # False from a node's start until it has read that table
         self._cache = cache
         self._fetcher = fetcher
         self._queues = queues
@@ -189,6 +190,8 @@ class Gatherer:
         """Return the share of a Send's run, if the run is free and in memory."""
         workflow_id = command.workflow_id
         share = flight.shares.get(workflow_id)
+        if not (self.knows_targets or isinstance(command, StartWorkflow)):
+            return None
         if share is not None:
             is_free = self.holds[workflow_id].count == 1
             return share if is_free and workflow_id not in self.stored_targets else None
