@@ -109,7 +109,8 @@ async def works(sandbox: Sandbox) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    with contextlib.suppress(FileNotFoundError):
+    # It may end between the opening of its file and the reading.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
 
