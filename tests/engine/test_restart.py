@@ -138,6 +138,24 @@ async def test_a_stored_send_is_delivered_by_the_next_node(
         assert (await node.poll("last")).workflow.workflow_id == outer
 
 
+async def test_nothing_overtakes_the_sends_that_a_node_finds_at_its_start(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    async with running(open_store, clock) as node:
+        await node.register(chain("inner", 1))
+        await node.register(workflow("outer", child("c", "inner"), simple("after", "last")))
+        outer = await node.start("outer", {"x": 1})
+        polled = await node.poll("step")
+    async with running(open_store, clock) as node:
+        await node.report(polled)
+
+    async with running(open_store, clock) as node:
+        await node.engine.timers.read()
+
+        # What is sent to this run now goes behind the row, not into the same transaction.
+        assert outer in node.engine.committer.stored_targets
+
+
 async def test_a_retry_that_waits_for_its_delay_comes_after_a_restart(
     open_store: OpenStore, clock: Clock
 ) -> None:
