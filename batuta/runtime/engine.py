@@ -130,7 +130,8 @@ class Engine:
         assert not self.is_ready, "leases are taken back before workers of this process have any"
         leases = await self._store.held_by(LOCAL_WORKER)
         answers = self.committer.give_back_leases(leases)
-        return (await asyncio.gather(*answers, return_exceptions=True)).count(True)
+        times = await asyncio.gather(*answers, return_exceptions=True)
+        return sum(isinstance(time_ms, int) for time_ms in times)
 
     def start_loops(self) -> None:
         """Begin to fire what is due. Everything else works on demand."""
@@ -366,11 +367,13 @@ class Engine:
     async def _touch(self, lease: Lease) -> bool:
         """Renew a lease, and memory's copy of it; False when it is no longer that one."""
         touch = Touch(task_id=lease.task_id, poll_count=lease.poll_count)
-        if not await self.committer.touch(touch):
+        # The time the store wrote: a give-back compares it.
+        now_ms = await self.committer.touch(touch)
+        if now_ms is None:
             return False
         execution = self._cache.peek(lease.workflow_id)
         if execution is not None and execution.leases.get(lease.task_id) == lease:
-            execution.leases[lease.task_id] = renewed(lease, self._now_ms())
+            execution.leases[lease.task_id] = renewed(lease, now_ms)
         return True
 
     def _give_back_later(self, answer: "asyncio.Future[list[Polled]]") -> None:

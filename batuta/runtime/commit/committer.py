@@ -188,9 +188,9 @@ class Committer:
         self.wake()
         return submitted
 
-    def touch(self, touch: Touch) -> "asyncio.Future[bool]":
-        """Renew or give back a lease; False when it is no longer that one."""
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    def touch(self, touch: Touch) -> "asyncio.Future[int | None]":
+        """Renew or give back a lease; its new time, None when it is no longer that one."""
+        answer: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._touches.append(Touching(touch, answer))
         self.wake()
         return answer

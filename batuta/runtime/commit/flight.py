@@ -29,7 +29,7 @@ class Touching:
 
     __slots__ = ("answer", "attempts", "touch")
 
-    def __init__(self, touch: Touch, answer: "asyncio.Future[bool]") -> None:
+    def __init__(self, touch: Touch, answer: "asyncio.Future[int | None]") -> None:
         self.touch = touch
         self.answer = answer
         self.attempts = 0
@@ -53,6 +53,7 @@ class Flight:
         "claims",
         "followers",
         "grants",
+        "now_ms",
         "quiet",
         "shares",
         "to_fetch",
@@ -62,6 +63,7 @@ class Flight:
     )
 
     def __init__(self) -> None:
+        self.now_ms = 0  # store time of its batch
         self.shares: dict[str, Share] = {}
         self.units: list[Unit] = []  # with something to write
         self.quiet: list[Unit] = []  # decided, but nothing changed: answered without a commit
@@ -111,6 +113,7 @@ class Flight:
 
     def batch(self, now_ms: int) -> Batch:
         """Return what the store is to write."""
+        self.now_ms = now_ms
         return Batch(
             now_ms=now_ms,
             decisions=[unit.decision() for unit in self.units],

@@ -45,7 +45,7 @@ class Handout:
         cache: Cache,
         queues: Queues,
         definitions: Definitions,
-        touch: "Callable[[Touch], asyncio.Future[bool]]",
+        touch: "Callable[[Touch], asyncio.Future[int | None]]",
         is_busy: Callable[[str], bool],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
@@ -86,7 +86,7 @@ class Handout:
                 self._resolve_claim(wanted, leases)
         for touching, is_done in zip(flight.touches, committed.touched, strict=True):
             if not touching.answer.done():
-                touching.answer.set_result(is_done)
+                touching.answer.set_result(flight.now_ms if is_done else None)
 
     def _is_in_memory(self, lease: Lease) -> bool:
         """Say whether memory has the task as committed; another node may have made it."""
@@ -166,8 +166,8 @@ class Handout:
         """Return tasks whose answer found nobody; they are ready again in their old place."""
         self.give_back_leases([found.lease for found in polled])
 
-    def give_back_leases(self, leases: Sequence[Lease]) -> "list[asyncio.Future[bool]]":
-        """Return leased tasks nobody works on; each answer is False for a lease that had gone."""
+    def give_back_leases(self, leases: Sequence[Lease]) -> "list[asyncio.Future[int | None]]":
+        """Return leased tasks nobody works on; each answer is None for a lease that had gone."""
         answers = []
         for lease in leases:
             touch = Touch(
@@ -181,7 +181,7 @@ class Handout:
             answers.append(answer)
         return answers
 
-    def _given_back(self, lease: Lease, answer: "asyncio.Future[bool]") -> None:
+    def _given_back(self, lease: Lease, answer: "asyncio.Future[int | None]") -> None:
         if answer.cancelled():
             return
         if answer.exception() is not None:
