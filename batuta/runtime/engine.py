@@ -20,18 +20,18 @@ from batuta.model.command import (
     UpdateTask,
 )
 from batuta.model.error import ClosingError, InvalidError, NotFoundError
-from batuta.model.execution import Lease, renewed
 from batuta.runtime.clock import pause
 from batuta.runtime.clock import seeds as system_seeds
 from batuta.runtime.commit.batch import DecideFunction, Share, Submitted
 from batuta.runtime.commit.cache import CACHE_BYTES_MAX, Cache
 from batuta.runtime.commit.committer import Committer
+from batuta.runtime.commit.lease import Leases
 from batuta.runtime.commit.load import TROUBLE_WAIT_S
 from batuta.runtime.definitions import Definitions
 from batuta.runtime.fetch import Fetcher, ScriptRunner, whole_run, whole_tasks
 from batuta.runtime.lifecycle import Supervisor
 from batuta.runtime.operations import Operations
-from batuta.runtime.queues import LOCAL_WORKER, Waiter
+from batuta.runtime.queues import Waiter
 from batuta.runtime.search import Searches
 from batuta.runtime.timers import Timers
 from batuta.runtime.view import (
@@ -48,7 +48,7 @@ from batuta.runtime.view import (
     updated,
 )
 from batuta.runtime.waiting import Waiting
-from batuta.store.base import Catalog, Journal, LogLine, Search, Store, Touch
+from batuta.store.base import Catalog, Journal, LogLine, Search, Store
 
 PRIORITY_MAX = 99
 RECENT_MAX = 20  # runs that status shows
@@ -116,22 +116,15 @@ class Engine:
         self.listeners: list[Callable[[Share], None]] = []
         self.operations = Operations(store, self.committer)
         self.waiting = Waiting(self.committer, self.listeners)
+        self._leases = Leases(store, self.committer, self._cache)
+        self.extend_lease = self._leases.extend
         self.is_ready = False
         self.is_draining = False
 
     async def take_back_local_leases(self) -> int:
-        """Make ready again what in-process workers of a dead process held; return how many.
-
-        The tasks keep their ids, poll counts and places. Only before this engine is live, and on
-        a store that it has for itself (SQLite: the lock file proves that the process is gone). On
-        a shared store (PostgreSQL) the in-process workers of other nodes are alive, and a lease
-        has to end by itself. One that cannot be given back ends by itself too.
-        """
+        """Make ready what in-process workers of a dead process held; before this node is live."""
         assert not self.is_ready, "leases are taken back before workers of this process have any"
-        leases = await self._store.held_by(LOCAL_WORKER)
-        answers = self.committer.give_back_leases(leases)
-        times = await asyncio.gather(*answers, return_exceptions=True)
-        return sum(isinstance(time_ms, int) for time_ms in times)
+        return await self._leases.take_back_local()
 
     def start_loops(self) -> None:
         """Begin to fire what is due. Everything else works on demand."""
@@ -262,25 +255,6 @@ class Engine:
         """
         return await self._reported(self.committer.enter(command, actor=actor))
 
-    async def extend_lease(self, workflow_id: str, task_id: str) -> None:
-        """Renew a worker's lease; one that has gone meanwhile stays gone, without an error.
-
-        Raises:
-            NotFoundError: No such run or task.
-        """
-        # Memory may be ahead of the disk here, or lack the lease: one read beside the claim that
-        # made it, or one that another node made. The store is asked before a worker loses it.
-        remembered = self._cache.peek(workflow_id)
-        lease = remembered.leases.get(task_id) if remembered else None
-        if lease is not None and await self._touch(lease):
-            return
-        execution = await self.committer.committed(workflow_id, is_from_store=True)
-        if execution.task(task_id) is None:
-            raise NotFoundError(f"workflow {workflow_id!r} has no task {task_id!r}")
-        lease = execution.leases.get(task_id)
-        if lease is not None:
-            await self._touch(lease)
-
     async def poll(
         self,
         task_type: str,
@@ -363,18 +337,6 @@ class Engine:
     def _note_leases(self, polled: Sequence[Polled]) -> None:
         for found in polled:
             self.timers.on_lease(found.lease)
-
-    async def _touch(self, lease: Lease) -> bool:
-        """Renew a lease, and memory's copy of it; False when it is no longer that one."""
-        touch = Touch(task_id=lease.task_id, poll_count=lease.poll_count)
-        # The time the store wrote: a give-back compares it.
-        now_ms = await self.committer.touch(touch)
-        if now_ms is None:
-            return False
-        execution = self._cache.peek(lease.workflow_id)
-        if execution is not None and execution.leases.get(lease.task_id) == lease:
-            execution.leases[lease.task_id] = renewed(lease, now_ms)
-        return True
 
     def _give_back_later(self, answer: "asyncio.Future[list[Polled]]") -> None:
         """Return what a caller that has gone was given, or will be."""
