@@ -9,6 +9,7 @@ import msgspec
 
 from batuta.core.draft import Draft
 from batuta.core.expression.template import TemplateError
+from batuta.core.expression.template import compile as compile_template
 from batuta.core.graph import NAMED_BY_TYPE, Node
 from batuta.core.limits.policy import retry_delay_ms
 from batuta.core.scope import RunScope, loaded, task_output
@@ -189,7 +190,10 @@ def tell_parent(draft: Draft) -> None:
 def _start_failure_workflow(draft: Draft, status: WorkflowStatus, output: Payload) -> Payload:
     """Send the start of the failure workflow; note its id, or why not, in the output."""
     definition = draft.execution.graph.definition
-    name = _failure_name(draft, definition.failure_workflow)
+    try:
+        name = _failure_name(draft, definition.failure_workflow)
+    except TemplateError as error:
+        return _with_failure(output, str(error))
     if not name:
         return output
     pinned = draft.answer(NeedDefinition(name, definition.failure_workflow_version or 0))
@@ -215,7 +219,16 @@ def _start_failure_workflow(draft: Draft, status: WorkflowStatus, output: Payloa
 
 
 def _failure_name(draft: Draft, name: str | None) -> str | None:
-    """Return the name; ``$workflow.input.x`` reads it from the input (semantics.md d.9)."""
+    """Return the name; ``$workflow.input.x`` reads it from the input (semantics.md d.9).
+
+    An expression ``${...}`` is resolved; OSS would look for the input ``x}`` and start nothing.
+
+    Raises:
+        TemplateError: The expression exceeds a limit.
+    """
+    if name and "${" in name:
+        resolved = compile_template(name).resolve(RunScope(draft))
+        return None if resolved is None else str(resolved)
     if not name or not name.startswith("$"):
         return name
     parts = name.split(".")

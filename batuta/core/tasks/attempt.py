@@ -36,6 +36,8 @@ def create(
     status: TaskStatus = TaskStatus.SCHEDULED,
     task_type: str | None = None,
     extra_input: dict[str, Any] | None = None,
+    task_id: str | None = None,
+    is_id_literal: bool = False,
     **fields: Any,
 ) -> Task | None:
     """Add the attempt's task with its input resolved.
@@ -44,27 +46,21 @@ def create(
 
     Args:
         extra_input: Keys the engine adds to the input (a SWITCH's ``case``, ...).
+        task_id: Its id when the caller needed one before; else it gets a new one.
+        is_id_literal: Leave ``${CPEWF_TASK_ID}`` in the input, for tasks made of it to resolve.
 
     Returns:
         The task; None when its template exceeds a limit, it has then failed.
     """
     node, before = attempt.node, attempt.retry_of
-    task_id = draft.new_id()
+    task_id = task_id or draft.new_id()
     error: str | None = None
     try:
-        resolved = input_of(draft, attempt, task_id, extra_input)
+        seen_id = None if is_id_literal else task_id
+        resolved = input_of(draft, attempt, seen_id, extra_input)
     except TemplateError as exceeded:
         error = str(exceeded)
         resolved = Payload.of({})
-    if before is not None:
-        fields["retry_count"] = before.retry_count + 1
-        fields["retried_task_id"] = before.task_id
-        fields["reason"] = before.reason
-    origin = attempt.origin or (before.origin if before is not None else None)
-    if origin is not None:
-        fields["origin"] = origin
-    if attempt.suffix and "iteration" not in fields:
-        fields["iteration"] = int(attempt.suffix.rsplit("__", 1)[1])
     task = draft.add(
         node,
         attempt.suffix,
@@ -73,12 +69,28 @@ def create(
         task_type=task_type or node.type,
         status=status,
         first_scheduled_at_ms=before.first_scheduled_at_ms if before else draft.now_ms,
-        **fields,
+        **{**_lineage(attempt), **fields},
     )
     if error is not None:
         draft.end(task, TaskStatus.FAILED_WITH_TERMINAL_ERROR, reason=error)
         return None
     return task
+
+
+def _lineage(attempt: Attempt) -> dict[str, Any]:
+    """Return what a task has of the attempt before it, of what made it and of its pass."""
+    fields: dict[str, Any] = {}
+    before = attempt.retry_of
+    if before is not None:
+        fields["retry_count"] = before.retry_count + 1
+        fields["retried_task_id"] = before.task_id
+        fields["reason"] = before.reason
+    origin = attempt.origin or (before.origin if before is not None else None)
+    if origin is not None:
+        fields["origin"] = origin
+    if attempt.suffix:
+        fields["iteration"] = int(attempt.suffix.rsplit("__", 1)[1])
+    return fields
 
 
 def input_of(

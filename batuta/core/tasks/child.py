@@ -43,12 +43,12 @@ class _Target(msgspec.Struct, frozen=True):
 
 def begin(draft: Draft, attempt: Attempt) -> None:
     """Create the task and start its child, now or after its delay."""
-    node = attempt.node
+    node, task_id = attempt.node, draft.new_id()
     try:
         target = _target(draft, node)
-        workflow_input = input_of(draft, attempt, None)
+        workflow_input = input_of(draft, attempt, task_id)
     except (TemplateError, ValueError) as error:
-        task = create(draft, attempt)
+        task = create(draft, attempt, task_id=task_id)
         if task is not None:
             draft.end(task, TaskStatus.FAILED, reason=str(error))
         return
@@ -61,7 +61,7 @@ def begin(draft: Draft, attempt: Attempt) -> None:
     }
     if target.definition is not None:
         about_child["subWorkflowDefinition"] = target.definition
-    task = create(draft, attempt, extra_input=about_child, **delay_fields(attempt))
+    task = create(draft, attempt, extra_input=about_child, task_id=task_id, **delay_fields(attempt))
     if task is not None and start_or_delay(draft, task, attempt):
         start(draft, task)
 

@@ -31,7 +31,7 @@ DYNAMIC_FORK_MAX = 20_000
 def begin(draft: Draft, attempt: Attempt) -> Iterable[Attempt]:
     """Create the FORK, completed at once, and answer its branches and the JOIN behind it."""
     node = attempt.node
-    fork = create(draft, attempt, task_type="FORK", started_at_ms=draft.now_ms)
+    fork = create(draft, attempt, task_type="FORK", started_at_ms=draft.now_ms, is_id_literal=True)
     if fork is None:
         return ()
     values = task_input(draft, fork).value
