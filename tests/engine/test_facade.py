@@ -280,6 +280,20 @@ async def test_the_first_domain_with_a_recent_poll_is_chosen(node: Node) -> None
     assert (await node.poll("step", domain="red")).task.domain == "red"
 
 
+@pytest.mark.parametrize(("after_ms", "domain"), [(9_000, "green"), (11_000, "red")])
+async def test_a_domain_is_active_for_ten_seconds_after_a_poll(
+    node: Node, after_ms: int, domain: str
+) -> None:
+    """gotchas.md 51."""
+    await node.register(chain("one", 1))
+    await node.engine.poll("step", domain="green", wait_ms=0)
+
+    node.clock.move(after_ms)
+    await node.start("one", task_to_domain={"step": "green,red"})
+
+    assert (await node.poll("step", domain=domain)).task.domain == domain
+
+
 async def test_a_more_urgent_run_is_served_first(node: Node) -> None:
     await node.register(chain("one", 1))
     starts = [await node.start("one", priority=p) for p in (0, 5, 1)]
