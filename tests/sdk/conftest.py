@@ -14,6 +14,7 @@ from conductor.client.automator.lease_tracker import LeaseManager
 from conductor.client.configuration.configuration import Configuration
 from conductor.client.http.models.task import Task
 from conductor.client.http.models.task_def import TaskDef
+from conductor.client.http.models.task_result import TaskResult
 from conductor.client.http.models.workflow import Workflow
 from conductor.client.http.models.workflow_def import WorkflowDef
 from conductor.client.http.models.workflow_task import WorkflowTask
@@ -21,6 +22,7 @@ from conductor.client.orkes.orkes_metadata_client import OrkesMetadataClient
 from conductor.client.orkes.orkes_task_client import OrkesTaskClient
 from conductor.client.orkes.orkes_workflow_client import OrkesWorkflowClient
 
+from tests.sdk.calls.recorder import Ledger
 from tests.sdk.proxy import Proxy
 from tests.sdk.server import Server, eventually
 
@@ -56,6 +58,10 @@ class Sdk:
             )
             for number, task_type in enumerate(task_types)
         ]
+        self.define(workflow, tasks, **more)
+
+    def define(self, workflow: str, tasks: list[WorkflowTask], **more: Any) -> None:
+        """Register a workflow of these tasks as version 1."""
         self.metadata.register_workflow_def(
             WorkflowDef(name=workflow, version=1, tasks=tasks, schema_version=2, **more),
             overwrite=True,
@@ -63,6 +69,13 @@ class Sdk:
 
     def start(self, workflow: str, given: Any = None) -> str:
         return self.workflows.start_workflow_by_name(workflow, {"given": given})
+
+    def report(self, task: Task, status: str = "COMPLETED", **output: Any) -> str:
+        """Report on a polled task by hand; give what the server answered."""
+        result = TaskResult(task_id=task.task_id, workflow_instance_id=task.workflow_instance_id)
+        result.status = status
+        result.output_data = output
+        return self.tasks.update_task(result)
 
     def wait_for(self, workflow_id: str, *statuses: str, limit_s: float = 20.0) -> Workflow:
         """Wait until a run has one of the statuses, by default until it has ended."""
@@ -96,6 +109,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.sdk)
             for warning in ("Call to deprecated:DeprecationWarning", "unclosed:ResourceWarning"):
                 item.add_marker(pytest.mark.filterwarnings(f"ignore:{warning}"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ledger() -> Iterator[Ledger]:
+    """Note every call that the tests make by the SDK's generated clients."""
+    ledger = Ledger()
+    with pytest.MonkeyPatch.context() as patch:
+        ledger.observe(patch)
+        yield ledger
 
 
 @pytest.fixture(scope="session")
