@@ -1,7 +1,8 @@
 """`batuta demo`: a server with the example pipelines, and one of them run by real workers.
 
 The server is this process, the workers are a `batuta worker` in a child process that talks to it
-over HTTP, and what is shown is read over HTTP too: nothing here is only for show.
+over HTTP, and so is the weather service that one example calls. What is shown is read over HTTP
+too: nothing here is only for show.
 """
 
 import os
@@ -19,7 +20,7 @@ import batuta
 from batuta import app
 from batuta.cli.client import Client
 from batuta.cli.exit import complain
-from batuta.cli.file import read_definitions, read_json
+from batuta.cli.file import Definitions, read_definitions, read_json
 from batuta.cli.process import next_free_port, prepare_database, run_loop, set_up_log
 from batuta.cli.run import start
 from batuta.cli.serve import load_definitions
@@ -29,11 +30,21 @@ from batuta.config import check_binding
 from batuta.model.error import BatutaError, NotFoundError
 
 ROOT = Path(batuta.__file__).parents[1]
-WORKERS = ("examples.firmware_ci.workers", "examples.media.workers")
+WORKERS = (
+    "examples.firmware_ci.workers",
+    "examples.media.workers",
+    "examples.order_saga.workers",
+    "examples.approval.workers",
+    "examples.fan_out.workers",
+    "examples.customer_import.workers",
+    "examples.weather.workers",
+)
+SERVICE = "examples.weather.service"  # what the weather report calls
+SERVICE_HOST, SERVICE_PORT = "127.0.0.1", 8099  # as its definition says
 INPUT = ROOT / "examples" / "firmware_ci" / "input.json"
 PIPELINE = "firmware_pipeline"
 RUN_S = 120.0  # the run takes four seconds; longer means that something is wrong
-WORKER_EXIT_S = 15.0  # longer than the worker takes to finish what is under way
+CHILD_EXIT_S = 15.0  # longer than the worker takes to finish what is under way
 
 
 def demo_command(flags: Mapping[str, Any], env_file: Path | None, *, is_once: bool) -> int:
@@ -54,7 +65,10 @@ def demo_command(flags: Mapping[str, Any], env_file: Path | None, *, is_once: bo
     if port != settings.port:
         complain(f"port {settings.port} is in use, taking {port}")
     settings = msgspec.structs.replace(settings, port=port)
-    tour = _Tour(is_once=is_once)
+    service_port = next_free_port(SERVICE_HOST, SERVICE_PORT)
+    if service_port != SERVICE_PORT:
+        definitions = _with_service_at(definitions, service_port)
+    tour = _Tour(is_once=is_once, service_port=service_port)
 
     async def serve() -> None:
         await load_definitions(settings, definitions)
@@ -73,29 +87,37 @@ def _definition_files() -> list[Path]:
     return sorted((ROOT / "examples").glob("*/definitions"))
 
 
-class _Tour:
-    """What happens beside the server: a thread that shows the run, and the workers' process."""
+def _with_service_at(definitions: Definitions, port: int) -> Definitions:
+    """Return the definitions with the weather service at the port that it really has."""
+    written, real = (f"http://{SERVICE_HOST}:{number}" for number in (SERVICE_PORT, port))
+    text = msgspec.json.encode(definitions.workflows).replace(written.encode(), real.encode())
+    return msgspec.structs.replace(definitions, workflows=msgspec.json.decode(text))
 
-    def __init__(self, *, is_once: bool) -> None:
+
+class _Tour:
+    """What happens beside the server: a thread that shows the run, and two child processes."""
+
+    def __init__(self, *, is_once: bool, service_port: int) -> None:
         self.code = 0
         self._is_once = is_once
-        self._worker: subprocess.Popen[bytes] | None = None
+        self._service_port = service_port
+        self._children: list[subprocess.Popen[bytes]] = []
 
     async def begin(self, url: str) -> None:
         """Start once the server answers."""
         threading.Thread(target=self._guide, args=(url,), name="tour", daemon=True).start()
 
     def end(self) -> None:
-        """End the workers' process, which began with us."""
-        worker = self._worker
-        if worker is None or worker.stdin is None:
-            return
-        worker.stdin.close()
-        try:
-            worker.wait(WORKER_EXIT_S)
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()
+        """End the workers and the service, which began with us."""
+        for child in self._children:
+            if child.stdin is not None:
+                child.stdin.close()
+        for child in self._children:
+            try:
+                child.wait(CHILD_EXIT_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
 
     def _guide(self, url: str) -> None:
         is_completed = False
@@ -115,14 +137,11 @@ class _Tour:
     def _show(self, url: str) -> bool:
         client = Client(url)
         print(f"server    {url}", flush=True)
-        options = ("--server", client.base, "--log-level", "warning", "--until-stdin-ends")
-        self._worker = subprocess.Popen(  # noqa: S603 - our own command, no text of a user in it
-            [sys.executable, "-m", "batuta", "worker", *WORKERS, *options],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )
-        print(f"workers   process {self._worker.pid}, polling over HTTP")
+        self._begin_child(SERVICE, "--port", str(self._service_port))
+        options = ("--server", client.base, "--log-level", "warning")
+        worker = self._begin_child("batuta", "worker", *WORKERS, *options)
+        print(f"workers   process {worker.pid}, polling over HTTP")
+        print(f"service   http://{SERVICE_HOST}:{self._service_port}, for weather_report to call")
         workflow_id = start(client, PIPELINE, None, read_json(INPUT))
         print(f"running   {PIPELINE} {workflow_id}\n", flush=True)
         run = watch(client, workflow_id, RUN_S)
@@ -138,3 +157,14 @@ class _Tour:
             print("Ctrl-C stops the server and the workers; what is under way goes on next time.")
         sys.stdout.flush()
         return bool(run["status"] == "COMPLETED")
+
+    def _begin_child(self, module: str, *options: str) -> subprocess.Popen[bytes]:
+        """Start a program of ours that ends when its standard input does, so when we do."""
+        child = subprocess.Popen(  # noqa: S603 - our own command, no text of a user in it
+            [sys.executable, "-m", module, *options, "--until-stdin-ends"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        self._children.append(child)
+        return child

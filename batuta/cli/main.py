@@ -15,6 +15,7 @@ import click
 from batuta import __version__
 from batuta.cli.command.call import env_file_option as _env_file
 from batuta.cli.command.call import input_option as _input
+from batuta.cli.command.call import output_option, show
 from batuta.cli.command.call import server_option as _server
 from batuta.cli.command.definition import definition
 from batuta.cli.command.node import completion, doctor, reset
@@ -23,6 +24,7 @@ from batuta.cli.command.operation import workflow
 from batuta.cli.command.server import logs, status, why
 from batuta.cli.command.task import queue, task
 from batuta.cli.exit import ExitCode, code_of, complain
+from batuta.cli.help.flag import add_setting_flags
 from batuta.model.error import BatutaError
 
 _WIDTH = 100  # columns of the help, where the terminal has them
@@ -83,7 +85,6 @@ def serve(
 @click.option("--until-stdin-ends", is_flag=True, hidden=True)
 def worker(
     modules: tuple[str, ...],
-    worker_id: str | None,
     env_file: Path | None,
     until_stdin_ends: bool,
     **flags: Any,
@@ -94,9 +95,7 @@ def worker(
     """
     from batuta.cli.worker import worker_command
 
-    worker_command(
-        flags, env_file, modules, worker_id=worker_id, is_until_stdin_ends=until_stdin_ends
-    )
+    worker_command(flags, env_file, modules, is_until_stdin_ends=until_stdin_ends)
 
 
 @cli.command()
@@ -144,12 +143,17 @@ def migrate(env_file: Path | None, **flags: Any) -> None:
 
 @cli.command()
 @_env_file
+@output_option
 @click.option("--reference", is_flag=True, help="Print the reference page instead.")
-def config(env_file: Path | None, reference: bool) -> None:
-    """Show every setting with its value and where it came from."""
-    from batuta.cli.settings import config_command
+@click.option("--env-example", is_flag=True, help="Print a .env file to begin with instead.")
+def config(env_file: Path | None, output: str, reference: bool, env_example: bool) -> None:
+    """Show every setting with its value and where it came from; secrets are masked."""
+    from batuta.cli import settings
 
-    config_command(env_file, is_reference=reference)
+    if reference or env_example:
+        print(settings.reference_page() if reference else settings.env_example(), end="")
+        return
+    show(*settings.config_report(env_file), is_json=output == "json")
 
 
 @cli.command()
@@ -177,6 +181,9 @@ for _command in (
     completion,
 ):
     cli.add_command(_command)
+
+add_setting_flags(serve, "serve")
+add_setting_flags(worker, "worker")
 
 
 def main(arguments: list[str] | None = None) -> None:

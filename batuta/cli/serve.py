@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from batuta import app
+from batuta.cli.exit import complain
 from batuta.cli.file import Definitions, read_definitions
 from batuta.cli.process import check_port, prepare_database, run_loop, set_up_log
 from batuta.cli.settings import masked, read_settings
 from batuta.config import Settings, check_binding
-from batuta.workers.function import TaskFunction
+from batuta.workers.function import TaskFunction, concurrent
 from batuta.workers.module import load_functions
 
 
@@ -20,14 +21,20 @@ def serve_command(
     modules: Sequence[str],
 ) -> None:
     """Register the definitions, start the server with its workers, and stay until a signal."""
-    settings = read_settings(flags, env_file).settings
+    loaded = read_settings(flags, env_file)
+    settings = loaded.settings
+    idle = ", ".join(one.source for one in loaded.unused if not one.unused.is_needless)
+    if idle:
+        complain(f"set, and not used in this version: {idle}; `batuta config` says for what")
     check_binding(settings)
     definitions = read_definitions(paths)
-    functions = load_functions(modules)
+    functions = concurrent(load_functions(modules), settings.worker_concurrency)
     set_up_log(settings.log_level)
     if settings.port:
         check_port(settings.host, settings.port)
     prepare_database(settings)
+    if loaded.sources["db"].startswith("PGHOST"):  # may have been meant for other programs
+        complain(f"runs are kept in {masked(settings.db)}, as {loaded.sources['db']} says")
     run_loop(_serve(settings, definitions, functions))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from batuta.cli.process import run_loop, set_up_log
 from batuta.cli.settings import read_settings
 from batuta.config import Settings
-from batuta.workers.function import TaskFunction
+from batuta.workers.function import TaskFunction, concurrent
 from batuta.workers.loop import Workers
 from batuta.workers.module import load_functions
 
@@ -24,7 +24,6 @@ def worker_command(
     env_file: Path | None,
     modules: Sequence[str],
     *,
-    worker_id: str | None,
     is_until_stdin_ends: bool,
 ) -> None:
     """Poll until a signal; then finish what is under way, within the drain time.
@@ -32,9 +31,9 @@ def worker_command(
     A second signal does not wait. `is_until_stdin_ends` ends it with the process that started it.
     """
     settings = read_settings(flags, env_file).settings
-    functions = load_functions(modules)
+    functions = concurrent(load_functions(modules), settings.worker_concurrency)
     set_up_log(settings.log_level)
-    name = worker_id or f"{socket.gethostname()}-{os.getpid()}"
+    name = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
     run_loop(_work(settings, functions, name, is_until_stdin_ends=is_until_stdin_ends))
 
 
@@ -48,7 +47,9 @@ async def _work(
     from batuta.workers.remote import RemoteTransport
 
     stopping = asyncio.Event()
-    transport = RemoteTransport(settings.server_url, worker_id)
+    transport = RemoteTransport(
+        settings.server_url, worker_id, poll_wait_ms=settings.poll_interval_ms
+    )
     workers = Workers(transport, functions)
     _stop_on_signals(stopping)
     if is_until_stdin_ends:

@@ -6,10 +6,11 @@ annotated `TaskContext`, takes the task itself; `**rest` takes whatever input is
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from batuta.model.error import InvalidError
 
@@ -166,6 +167,11 @@ def task(
         return function
 
     return mark
+
+
+def concurrent(functions: Iterable[TaskFunction], count: int) -> list[TaskFunction]:
+    """Return the functions with another concurrency; 0 leaves each its own."""
+    return [replace(one, concurrency=count or one.concurrency) for one in functions]
 
 
 def task_functions(namespace: dict[str, Any]) -> Iterator[TaskFunction]:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 # The server answers as soon as one task is there, so a long wait costs no time and saves requests.
 POLL_WAIT_MS = 1_000
+POLL_WAIT_MS_MAX = 5_000  # Conductor refuses a longer one
 ANSWER_S = 45.0  # longer than a busy server lets a report wait (update_wait_ms, 30 s)
 QUICK_S = 0.05  # an empty answer that came faster did not wait: the next poll should
 POLL_COUNT_MAX = 100  # tasks in one answer
@@ -37,9 +38,17 @@ _PASSING = frozenset({401, 403, 408, 425, 429})
 class RemoteTransport:
     """A worker with a server somewhere else. Create it on the loop that it works on."""
 
-    def __init__(self, server: str, worker_id: str) -> None:
+    def __init__(self, server: str, worker_id: str, *, poll_wait_ms: int = POLL_WAIT_MS) -> None:
+        """Connect to a server.
+
+        Args:
+            server: With or without `/api`.
+            worker_id: Shown with its tasks.
+            poll_wait_ms: How long an empty poll waits at the server, POLL_WAIT_MS_MAX at most.
+        """
         import aiohttp
 
+        self._poll_wait_ms = min(poll_wait_ms, POLL_WAIT_MS_MAX)
         self._base = api_base(server)
         self._worker_id = worker_id
         self._feeds: dict[tuple[str, str | None], _Feed] = {}
@@ -117,7 +126,7 @@ class RemoteTransport:
         query = {
             "workerid": self._worker_id,
             "count": str(min(count, POLL_COUNT_MAX)),
-            "timeout": str(POLL_WAIT_MS),
+            "timeout": str(self._poll_wait_ms),
         }
         if function.domain:
             query["domain"] = function.domain

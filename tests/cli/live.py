@@ -17,6 +17,7 @@ COMMAND_S = 50.0
 
 # Nothing of the machine's own settings may reach a test.
 FOREIGN = ("BATUTA_", "CONDUCTOR_", "PORT", "LOG_LEVEL", "FORCE_COLOR", "FIRMWARE_CI", "MEDIA_")
+FOREIGN += ("PG", "WORKER_", "POLL_INTERVAL_MS")
 
 
 def environment(**more: str) -> dict[str, str]:

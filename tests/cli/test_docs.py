@@ -12,7 +12,9 @@ import click
 import pytest
 
 from batuta.cli.exit import ExitCode
+from batuta.cli.help.flag import SettingFlag
 from batuta.cli.main import cli
+from batuta.config import list_settings
 from tests.cli.live import ROOT, environment, process
 
 DOCS = ROOT / "docs"
@@ -21,14 +23,18 @@ PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "examples").rg
 TYPED = re.compile(r"^ {4}((?:\.venv/bin/)?batuta .+|curl .+|export .+)$", re.MULTILINE)
 
 
-def options(command: click.Command) -> set[str]:
-    """Give the options that a user is shown; those of a group are its commands'."""
+def options(command: click.Command, *, is_complete: bool = False) -> set[str]:
+    """Give the options that a user is shown; those of a group are its commands'.
+
+    Flags made of settings are on the page of the settings; `is_complete` has them too.
+    """
     if isinstance(command, click.Group):
         return set().union(*map(options, command.commands.values()))
     return {
         name
         for parameter in command.params
         if isinstance(parameter, click.Option) and not parameter.hidden
+        if is_complete or not isinstance(parameter, SettingFlag)
         for name in parameter.opts
     }
 
@@ -54,6 +60,12 @@ def test_every_command_of_a_group_is_in_the_reference_and_no_other(name: str) ->
     assert sorted(named) == sorted(group.commands)
 
 
+def test_every_setting_has_a_flag_at_the_commands_that_read_it() -> None:
+    for setting in list_settings():
+        for reader in {"serve", "worker"} & set(setting.of):
+            assert setting.flag in options(cli.commands[reader], is_complete=True)
+
+
 def test_every_exit_code_is_in_the_reference_and_no_other() -> None:
     table = REFERENCE.split("## Exit codes\n")[1]
 
@@ -71,7 +83,8 @@ def test_a_batuta_command_on_a_page_has_only_options_that_there_are(page: Path) 
         if isinstance(command, click.Group):
             command = command.commands.get(words[2])
             assert command is not None, f"{page}: there is no command {words[2]!r}"
-        unknown = {word for word in words if word.startswith("--")} - options(command)
+        unknown = {word for word in words if word.startswith("--")}
+        unknown -= options(command, is_complete=True)
         assert not unknown, f"{page}: `{line}` has options that there are not: {unknown}"
 
 

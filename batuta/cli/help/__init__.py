@@ -1,0 +1,1 @@
+"""What the commands say about themselves: examples, and a flag for every setting."""

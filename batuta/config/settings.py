@@ -1,0 +1,177 @@
+"""Every setting, once: its name, type, default, environment names, flag and meaning.
+
+The environment name of a setting is `BATUTA_` and its name in capitals; some have names of other
+programs besides, as `PORT`. docs/reference/configuration.md and .env.example are written from this
+file, and tests compare them.
+"""
+
+import typing
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "BATUTA_"
+
+HOUR_MS = 3_600_000
+
+SERVE, WORKER, CLIENT, DATA = "serve", "worker", "commands that ask a server", "its data"
+
+
+def _says(
+    text: str, also: tuple[str, ...] = (), of: tuple[str, ...] = (SERVE,), **limits: Any
+) -> Meta:
+    return Meta(description=text, extra={"also": also, "of": of}, **limits)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server, a worker or a command was told; `load_settings` reads it."""
+
+    host: Annotated[str, _says("Address to listen at.", min_length=1)] = "127.0.0.1"
+    port: Annotated[
+        int, _says("Port to listen at; 0 takes a free one.", ("PORT",), ge=0, le=65_535)
+    ] = 8080
+    db: Annotated[
+        str,
+        _says(
+            "Where runs are kept: a SQLite file or a postgresql:// URL.",
+            of=(SERVE, DATA),
+            min_length=1,
+        ),
+    ] = "./.batuta/batuta.db"
+    allow_remote: Annotated[
+        bool, _says("Listen where other machines reach it. There are no keys yet.")
+    ] = False
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        _says("Host names that requests may be sent to, besides those of this machine."),
+    ] = ()
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        _says("The least important message that is logged.", ("LOG_LEVEL",), (SERVE, WORKER)),
+    ] = "info"
+    update_wait_ms: Annotated[
+        int, _says("How long a worker's report may wait while we are busy.", ge=0, le=HOUR_MS)
+    ] = 30_000
+    cache_bytes_max: Annotated[
+        int, _says("Memory for the runs that are kept at hand.", ge=1_000_000)
+    ] = 128_000_000
+    body_bytes_max: Annotated[int, _says("The largest request body.", ge=1_000)] = 8_000_000
+    expression_environment: Annotated[
+        tuple[str, ...], _says("Environment names that ${NAME} in a definition may read.")
+    ] = ()
+    drain_ms: Annotated[
+        int,
+        _says(
+            "How long a stopping process waits for what is under way.",
+            of=(SERVE, WORKER),
+            ge=0,
+            le=HOUR_MS,
+        ),
+    ] = 10_000
+    script_ms_max: Annotated[
+        int, _says("How long one script of a definition may run.", ge=10, le=60_000)
+    ] = 4_000
+    http_tasks_max: Annotated[
+        int, _says("HTTP tasks this server does at once; 0 leaves them to others.", ge=0, le=1_000)
+    ] = 64
+    http_allowed_targets: Annotated[
+        tuple[str, ...],
+        _says(
+            "Addresses, networks, names and *.names inside the network that HTTP tasks may call "
+            "although others reach this server."
+        ),
+    ] = ()
+    strict: Annotated[bool, _says("Refuse every definition that Conductor refuses.")] = False
+    server_url: Annotated[
+        str,
+        _says(
+            "API of the server that commands and workers talk to.",
+            ("CONDUCTOR_SERVER_URL", "CONDUCTOR_URL"),
+            (WORKER, CLIENT),
+            min_length=1,
+        ),
+    ] = "http://127.0.0.1:8080/api"
+    worker_id: Annotated[
+        str,
+        _says(
+            "Name of a worker process, shown with its tasks; empty: host name and process id.",
+            ("WORKER_ID",),
+            (WORKER,),
+        ),
+    ] = ""
+    worker_concurrency: Annotated[
+        int,
+        _says(
+            "Tasks that each function does at once; 0: as the function says, or 16.",
+            ("WORKER_CONCURRENCY",),
+            (SERVE, WORKER),
+            ge=0,
+            le=1_000,
+        ),
+    ] = 0
+    poll_interval_ms: Annotated[
+        int,
+        _says(
+            "How long a worker's poll waits at the server before the next one; a task that comes "
+            "meanwhile is handed over at once. More than 5,000 counts as that.",
+            ("POLL_INTERVAL_MS",),
+            (WORKER,),
+            ge=10,
+            le=HOUR_MS,
+        ),
+    ] = 1_000
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting described, for help, errors and the reference page."""
+
+    name: str
+    kind: Any
+    default: Any
+    help: str
+    allowed: str
+    environment: tuple[str, ...]
+    """Environment names, the first that is set wins."""
+    of: tuple[str, ...]
+    """What reads it: `serve`, `worker`, or several commands in a word."""
+
+    @property
+    def flag(self) -> str:
+        """How it is given on a command line."""
+        return "--server" if self.name == "server_url" else f"--{self.name.replace('_', '-')}"
+
+
+def list_settings() -> tuple[Setting, ...]:
+    """Describe every setting, in the order of the reference page."""
+    hints = typing.get_type_hints(Settings, include_extras=True)
+    return tuple(
+        _describe(field.name, hints[field.name], field.default)
+        for field in msgspec.structs.fields(Settings)
+    )
+
+
+def _describe(name: str, annotation: Any, default: Any) -> Setting:
+    kind, meta = typing.get_args(annotation)[:2]
+    names = (PREFIX + name.upper(), *meta.extra["also"])
+    return Setting(
+        name=name,
+        kind=annotation,
+        default=default,
+        help=meta.description,
+        allowed=_allowed(kind, meta),
+        environment=names,
+        of=meta.extra["of"],
+    )
+
+
+def _allowed(kind: Any, meta: Meta) -> str:
+    if kind is bool:
+        return "true or false"
+    if kind is int:
+        return f"a whole number from {meta.ge:,}" + (f" to {meta.le:,}" if meta.le else "")
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return "names with commas between"
+    return "a text that is not empty" if meta.min_length else "a text"
