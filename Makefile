@@ -13,9 +13,10 @@ STAMP := .venv/.ready
 
 SEEDS ?= 200
 KILLS ?= 20
+CASES ?= 50000
 ARGS ?=
 
-.PHONY: help setup run test check lint fix sim bench kill lock clean
+.PHONY: help setup run test check lint fix sim fuzz bench kill lock clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +58,9 @@ fix: setup ## Format the code and repair what ruff can repair
 
 sim: setup ## Run the simulator over SEEDS=200 seeds, and over the planted bugs
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+fuzz: setup ## Send CASES=50000 requests made from our own OpenAPI document, right and wrong ones
+	@$(BIN)/python -m tests.fuzz --cases $(CASES) $(ARGS)
 
 bench: setup ## Measure the engine and print the table
 	@$(BIN)/python -m bench $(ARGS)

@@ -81,7 +81,8 @@ def _line(route: Route) -> str:
 
 
 def _codes(route: Route) -> list[int]:
-    return sorted({route.status, *route.also})
+    # 400: what no route accepts, such as a NUL in the URL.
+    return sorted({route.status, 400, *route.also})
 
 
 def _types(routes: Sequence[Route]) -> list[Any]:
