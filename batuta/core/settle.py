@@ -36,11 +36,15 @@ def settle(draft: Draft) -> None:
             draft.agenda.clear()
             return
         if draft.agenda:
-            if draft.steps >= SETTLE_STEPS_MAX or len(draft.used) >= SETTLE_ANSWERS_MAX:
+            task = draft.execution.tasks[draft.agenda[0]]
+            is_full = draft.steps >= SETTLE_STEPS_MAX or len(draft.used) >= SETTLE_ANSWERS_MAX
+            # No record says that the run has come to a skipped task: it is not left for later.
+            if is_full and task.status is not TaskStatus.SKIPPED:
                 draft.set_timer(TimerKind.CONTINUE, draft.now_ms)
                 return
             draft.steps += 1
-            _follow(draft, draft.execution.tasks[draft.agenda.popleft()])
+            draft.agenda.popleft()
+            _follow(draft, task)
         elif not ((draft.checks and _check_containers(draft)) or _close(draft)):
             return
 
@@ -55,7 +59,7 @@ def schedule(draft: Draft, reference_name: str, suffix: str, origin: Origin | No
     if known is not None:
         # Mostly the task before it was tried again by a retry of the run; OSS drops it too.
         if known.status is TaskStatus.SKIPPED and not known.is_executed:
-            draft.agenda.append(known.seq)
+            draft.agenda.appendleft(known.seq)  # next of all, see settle
         return
     graph = draft.execution.graph
     if origin is not None:
