@@ -11,6 +11,7 @@ import msgspec
 
 from batuta.api import hot, openapi
 from batuta.api.body import StartBody, TaskResultBody
+from batuta.api.rehearsal.resource import REHEARSAL_ROUTES
 from batuta.api.request import Parameter, Reply, Request, Route
 from batuta.api.resource import metadata, page, task, workflow
 from batuta.api.resource.admin import ADMIN_ROUTES
@@ -386,4 +387,5 @@ ROUTES: tuple[Route, ...] = (
     *_SERVER,
     *ADMIN_ROUTES,
     *EXPLAIN_ROUTES,
+    *REHEARSAL_ROUTES,
 )

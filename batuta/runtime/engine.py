@@ -32,6 +32,7 @@ from batuta.runtime.fetch import Fetcher, ScriptRunner, whole_run, whole_tasks
 from batuta.runtime.lifecycle import Supervisor
 from batuta.runtime.operations import Operations
 from batuta.runtime.queues import Waiter
+from batuta.runtime.rehearsal.rehearse import Rehearsals
 from batuta.runtime.search import Searches
 from batuta.runtime.timers import Timers
 from batuta.runtime.view import (
@@ -116,6 +117,7 @@ class Engine:
         self.listeners: list[Callable[[Share], None]] = []
         self.operations = Operations(store, self.committer)
         self.waiting = Waiting(self.committer, self.listeners)
+        self.rehearsals = Rehearsals(store, scripts, now_ms, environment, is_strict=is_strict)
         self._leases = Leases(store, self.committer, self._cache)
         self.extend_lease = self._leases.extend
         self.is_ready = False

@@ -91,8 +91,10 @@ class Example:
             return {"name": "a"} if method == "PUT" else [{"name": "a"}]
         if path.endswith("/correlated"):
             return ["c"]
-        if path in {"/api/workflow", "/api/workflow/test"}:
+        if path == "/api/workflow":
             return {"name": "w"}
+        if path == "/api/workflow/test":
+            return {"name": "w", "taskRefToMockOutput": {"a": [{}], "b": [{}]}}
         return {} if method == "POST" else None
 
     def of_row(self, row: Route) -> str:

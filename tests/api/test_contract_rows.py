@@ -46,6 +46,10 @@ HOW = {
     "POST /api/workflow/execute/{name}/{version}": (
         "waits on commits, not by polling; the input is kept as sent, without `_systemMetadata`"
     ),
+    "POST /api/workflow/test": (
+        "nothing of the run is kept or seen by workers, and waits take no time; a task without a "
+        "mock is a 400 that names it, where Conductor answers a half-done run"
+    ),
     "PUT /api/workflow/{workflowId}/resume": "409 for a run that is not paused, not 500",
     "PUT /api/workflow/{workflowId}/skiptask/{taskReferenceName}": (
         "the body's taskInput and taskOutput are kept; a 4xx for what cannot be skipped, not 500"
@@ -98,11 +102,10 @@ WHY_LATER = {
     "GET /api/workflow/external-storage-location": _STORAGE,
     "GET /api/tasks/externalstoragelocation": _STORAGE,
     "GET /api/tasks/external-storage-location": _STORAGE,
-    "POST /api/workflow/test": (
-        "runs with mocked results; until then it starts the workflow named `test`, if there is one"
-    ),
     "POST /api/workflow/{workflowId}/messages": (
-        "workflow message queues, which Conductor has off unless configured"
+        "workflow message queues, which Conductor has off unless configured; a durable one takes "
+        "rows beside a run's own in every store. Until then a `PULL_WORKFLOW_MESSAGES` task is "
+        "polled by a worker of yours, and a message is a report on a WAIT task"
     ),
 }
 # Query parameters that we do not read, and why that is right.

@@ -79,6 +79,8 @@ class World:
             return report(self.task)
         if row.path == "/api/workflow":
             return {"name": "w"}
+        if row.path == "/api/workflow/test":
+            return {"name": "w", "taskRefToMockOutput": {"a": [{}]}}
         if row.path.endswith("/correlated"):
             return ["c"]
         if row.path == "/api/metadata/workflow":

@@ -146,7 +146,12 @@ class Flight:
                 waiter.is_reserved = True
                 grant = grants[enqueue.queue] = Grant(queue, waiter)
                 self.grants.append(grant)
-            lease = _lease(share, enqueue, grant.waiter.worker_id, now_ms)
+            lease = lease_of(
+                enqueue,
+                workflow_id=share.execution.workflow.workflow_id,
+                worker_id=grant.waiter.worker_id,
+                now_ms=now_ms,
+            )
             del share.enqueued[enqueue.task_id]
             share.leased.append(
                 PutLease(lease=lease, priority=enqueue.priority, at_ms=enqueue.at_ms)
@@ -170,11 +175,12 @@ def polled_view(execution: Execution, lease: Lease) -> Polled | None:
     )
 
 
-def _lease(share: Share, enqueue: Enqueue, worker_id: str | None, now_ms: int) -> Lease:
+def lease_of(enqueue: Enqueue, *, workflow_id: str, worker_id: str | None, now_ms: int) -> Lease:
+    """Return the lease of a worker who takes an offered task at ``now_ms``."""
     started_at_ms = enqueue.started_at_ms or now_ms
     return Lease(
         task_id=enqueue.task_id,
-        workflow_id=share.execution.workflow.workflow_id,
+        workflow_id=workflow_id,
         queue=enqueue.queue,
         worker_id=worker_id,
         poll_count=enqueue.poll_count + 1,

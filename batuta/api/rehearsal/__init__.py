@@ -1,0 +1,1 @@
+"""Testing a workflow with mocked results over HTTP."""
