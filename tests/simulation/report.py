@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.simulation.plants import LEANS, PLANTS, planted
+from tests.simulation.plants.planted import LEANS, PLANTS, planted
 from tests.simulation.run import Outcome, simulate
-from tests.simulation.world import Lean
+from tests.simulation.world.plan import Lean
 
 PROGRESS_S = 5.0
 PLANT_SEEDS_MAX = 60  # within which each planted bug must be caught

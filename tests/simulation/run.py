@@ -12,10 +12,14 @@ from batuta.model.execution import TaskStatus
 from batuta.runtime import timers
 from batuta.runtime.commit import committer, gather
 from batuta.store.base import QueueDepth
-from tests.simulation.clients import Clients
-from tests.simulation.definitions import CLEANUP, task_definitions, workflow_definitions
-from tests.simulation.loop import SimLoop, StuckError
-from tests.simulation.world import BrokenError, Lean, Node, World
+from tests.simulation.actors.clients import Clients
+from tests.simulation.generate.task import CLEANUP, task_definitions
+from tests.simulation.generate.workflow import workflow_definitions
+from tests.simulation.generate.writer import drop
+from tests.simulation.world.loop import SimLoop, StuckError
+from tests.simulation.world.node import Node
+from tests.simulation.world.plan import BrokenError, Lean
+from tests.simulation.world.world import World
 
 SAFETY_S = 40.0  # of virtual time with faults
 QUIET_S = 1_500.0  # within which every run must have ended once the faults have stopped
@@ -100,21 +104,23 @@ def _quiet_logs() -> Iterator[None]:
 
 
 async def _phases(world: World) -> None:
-    from tests.simulation.workers import Workers
+    from tests.simulation.actors.workers import Workers
 
     chance = world.chance.stream("definitions")
     for place in range(world.node_count):
         world.boot(place)
     first = world.nodes[0]
     assert first is not None, "it has just been started"
-    documents = workflow_definitions(chance, count=4)
+    documents = workflow_definitions(chance, count=4, shape=world.lean.shape)
+    for document in documents:
+        document["tasks"] = drop(document["tasks"], world.lean.dropped)
     await first.engine.definitions.put_task_defs(task_definitions(chance))
     for document in documents:
         await first.engine.definitions.put_workflow_defs([document], overwrite=True)
     clients = Clients(world, [d for d in documents if d["name"] != CLEANUP])
     world.is_calm = False
     actors = [
-        clients.start_runs(RUNS, SAFETY_S * 0.7),
+        clients.start_runs(world.lean.runs or RUNS, SAFETY_S * 0.7),
         clients.meddle(),
         clients.let_go(),
         _disturb(world),
@@ -226,6 +232,8 @@ def _check_end(world: World) -> None:
             task = task_row.task
             if not task.child_id or task.is_retried:
                 continue
+            if task.child_id not in state.runs:
+                continue  # removed
             child = state.runs[task.child_id].workflow
             if child.status.is_terminal is not task.status.is_terminal:
                 world.fail("I19", f"{task.reference_name} {task.status}, {child.status}", run)

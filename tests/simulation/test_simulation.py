@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.loop import SimLoop, StuckError
-from tests.simulation.plants import PLANTS
+from tests.simulation.plants.planted import PLANTS
 from tests.simulation.report import Report, catch, crash_everywhere, run_seeds
 from tests.simulation.run import simulate
+from tests.simulation.world.loop import SimLoop, StuckError
 
 SEEDS = 14  # of each test run; `make sim SEEDS=n` runs more
 CRASH_EVERY = 200  # points of the store between two at which a node is killed

@@ -1,7 +1,8 @@
 """Randomness by key: taking one fault away shifts no other."""
 
 import random
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 
 RATES = (0.0, 1.0, 3.0)  # of a kind of fault in one seed: absent, usual, heavy
 
@@ -11,10 +12,18 @@ class Chance:
 
     Args:
         rates: Of kinds of faults whose rate is given and not drawn; ``""`` is for all others.
+        muted: What would happen and shall not, as (kind, how many-th of it, from 1).
     """
 
-    def __init__(self, seed: int, rates: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        rates: Mapping[str, float] | None = None,
+        muted: Collection[tuple[str, int]] = frozenset(),
+    ) -> None:
         self.seed = seed
+        self.happened: Counter[str] = Counter()
+        self._muted = muted
         self._given = rates or {}
         self._streams: dict[str, random.Random] = {}
         self._rates: dict[str, float] = {}
@@ -36,7 +45,12 @@ class Chance:
     def strikes(self, kind: str, usual: float) -> bool:
         """Say whether a fault happens now, ``usual`` being its probability at rate 1."""
         drawn = self.stream(kind).random()
-        return drawn < usual * self.rate(kind)
+        return drawn < usual * self.rate(kind) and self.happens(kind)
+
+    def happens(self, kind: str) -> bool:
+        """Count something that is to happen; say whether it is not muted."""
+        self.happened[kind] += 1
+        return (kind, self.happened[kind]) not in self._muted
 
     def seed_bytes(self, key: str) -> bytes:
         """Return 16 bytes for ids."""

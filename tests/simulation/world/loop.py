@@ -106,6 +106,12 @@ class SimLoop(asyncio.BaseEventLoop):
     def _process_events(self, _event_list: object) -> None:
         raise AssertionError("a simulation has no sockets")
 
+    def _asyncgen_finalizer_hook(self, agen: Any) -> None:
+        """Close a generator that nobody finished, now: when it is collected is no event."""
+        self._asyncgens.discard(agen)
+        with contextlib.suppress(BaseException):
+            agen.aclose().send(None)
+
     def _write_to_self(self) -> None:
         raise AssertionError("a simulation has no threads")
 

@@ -23,6 +23,7 @@ class Shadow:
         self.entries: list[Entry] = []
         self.statuses: list[tuple[int, WorkflowStatus]] = []  # (commit number, status)
         self.reopened_count = 0
+        self.is_removed = False
 
     @property
     def version(self) -> int:

@@ -17,7 +17,7 @@ from batuta.runtime import definitions, timers
 from batuta.runtime.commit import batch, committer, conclude, gather, handout
 from batuta.store.base import Accepted
 from batuta.store.memory import decision, queue, store
-from tests.simulation.world import Lean
+from tests.simulation.world.plan import Lean
 
 Patch = contextlib.AbstractContextManager[Any]
 

@@ -3,44 +3,20 @@
 import asyncio
 from typing import Any
 
-from batuta.model.command import (
-    Control,
-    PauseWorkflow,
-    RerunWorkflow,
-    ResetCallbacks,
-    RestartWorkflow,
-    ResumeWorkflow,
-    RetryWorkflow,
-    SkipTask,
-    TerminateWorkflow,
-    UpdateReference,
-)
+from batuta.model.command import RerunWorkflow, UpdateReference, UpdateTask
 from batuta.model.error import BatutaError
 from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.model.payload import Payload
 from batuta.runtime.definitions import PIN_MS_MAX
+from batuta.runtime.engine import Engine
+from batuta.runtime.operations import Bulk
 from batuta.runtime.view import StartRequest
-from tests.simulation.answers import ANY_TASK
-from tests.simulation.definitions import EAST, workflow_definition
-from tests.simulation.world import GoneError, World
-
-_COMMANDS = {
-    "pause": PauseWorkflow,
-    "resume": ResumeWorkflow,
-    "terminate": lambda workflow_id: TerminateWorkflow(workflow_id=workflow_id, reason="enough"),
-    "retry": lambda workflow_id: RetryWorkflow(workflow_id=workflow_id),
-    "retry_all": lambda workflow_id: RetryWorkflow(workflow_id=workflow_id, resume_children=True),
-    "restart": lambda workflow_id: RestartWorkflow(workflow_id=workflow_id),
-    "restart_latest": lambda workflow_id: RestartWorkflow(workflow_id=workflow_id, use_latest=True),
-    "rerun_all": lambda workflow_id: RerunWorkflow(workflow_id=workflow_id),
-    "callbacks": ResetCallbacks,
-}
-# Retries and resumes weigh more: that is where engines of this kind have had most of their bugs.
-_MEDDLING = (
-    *("pause", "resume", "resume", "terminate", "retry", "retry", "retry_all"),
-    *("restart", "restart_latest", "rerun_all", "rerun", "rerun", "rerun", "skip", "callbacks"),
-    *("reference", "look", "look", "heartbeat", "define"),
-)
+from tests.simulation.actors import operations
+from tests.simulation.checks.answers import ANY_TASK
+from tests.simulation.generate.task import EAST
+from tests.simulation.generate.workflow import workflow_definition
+from tests.simulation.world.plan import GoneError
+from tests.simulation.world.world import World
 
 # Ended by hand, these would say something else than their children.
 _NOT_BY_HAND = frozenset({"JOIN", "DO_WHILE", "SUB_WORKFLOW"})
@@ -72,13 +48,7 @@ class Clients:
 
     async def _start(self) -> None:
         world = self._world
-        value: Any = self._chance.choice([0, 1, 2, "x" * 300])
-        request = StartRequest(
-            name=self._chance.choice(self._documents)["name"],
-            input=Payload.of({"n": value}),
-            priority=self._chance.choice([0, 0, 7]),
-            task_to_domain=self._chance.choice(_DOMAINS),
-        )
+        request = self._request()
         for _ in range(5):
             node = world.any_node("start")
             now_s = world.loop.time()
@@ -96,6 +66,20 @@ class Clients:
             else:
                 return
 
+    def _request(self) -> StartRequest:
+        chance = self._chance
+        values: Any = {"n": chance.choice([0, 1, 2, "x" * 300])}
+        values["items"] = chance.choice([[], ["a"], ["a", {"k": 2}, 3], "no list", [None, 1]])
+        if chance.random() < 0.05:
+            del values["items"]
+        return StartRequest(
+            name=chance.choice(self._documents)["name"],
+            input=Payload.of(values),
+            correlation_id=chance.choice([None, "order 7"]),
+            priority=chance.choice([0, 0, 7]),
+            task_to_domain=chance.choice(_DOMAINS),
+        )
+
     async def meddle(self) -> None:
         """Pause, resume, terminate, retry, report by reference, look: what people do."""
         world = self._world
@@ -105,34 +89,39 @@ class Clients:
             if world.is_calm or not runs:
                 continue
             run = self._chance.choice(runs[-8:] if self._chance.random() < 0.7 else runs)
-            kind = self._chance.choice(_MEDDLING)
-            if kind == "reference":
-                work = self._report(run)
-            elif kind == "define":
-                work = self._redefine()
-            elif kind == "look":
-                work = self._look(run)
-            elif kind == "heartbeat":
-                work = self._beat(run)
-            else:
-                work = self.control(kind, run)
-            world.loop.create_task(work)
-            if self._chance.random() < 0.1 and kind in {*_COMMANDS, "rerun", "skip"}:
+            kind = operations.choose(self._chance)
+            if not world.chance.happens("operation"):
+                continue
+            if kind in operations.CONTROLS:
                 world.loop.create_task(self.control(kind, run))
+                if self._chance.random() < 0.1:
+                    world.loop.create_task(self.control(kind, run))
+            else:
+                world.loop.create_task(self._do(kind, run))
+
+    async def _do(self, kind: str, run: str) -> None:
+        if run in self._world.state.runs:
+            await getattr(self, "_" + kind)(run)
 
     async def control(self, kind: str, run: str) -> bool:
         """Do an operation; True when it was acknowledged."""
         world = self._world
-        command = self._command(kind, run)
+        if run not in world.state.runs:
+            return False
+        command = operations.make(world, self._chance, kind, run)
         commit = world.checks.commits
-        work = world.call(
-            world.any_node("control"),
-            lambda e: e.control(command),
-            kind,
-            lambda _: world.ledger.on_control(command),
+
+        async def work(engine: Engine) -> None:
+            if isinstance(command, RerunWorkflow):
+                await engine.operations.rerun(command)
+            else:
+                await engine.control(command)
+
+        called = world.call(
+            world.any_node("control"), work, kind, lambda _: world.ledger.on_control(command)
         )
         try:
-            await world.abandoned(work, kind)
+            await world.abandoned(called, kind)
         except GoneError:
             return False
         except BatutaError as error:
@@ -140,21 +129,76 @@ class Clients:
             return False
         return True
 
-    def _command(self, kind: str, run: str) -> Control:
-        """Make an operation on a run; one on a task takes any that it has, or may come to have."""
-        row = self._world.state.runs[run]
-        if kind == "skip":
-            names = sorted(self._world.graph(row.workflow.definition).nodes)
-            output = Payload.of({"by": "hand"})
-            return SkipTask(
-                workflow_id=run, reference_name=self._chance.choice(names), output=output
-            )
-        tasks = [r.task.task_id for r in row.tasks.values() if not r.is_retired]
-        if kind == "rerun" and tasks:
-            return RerunWorkflow(workflow_id=run, task_id=self._chance.choice(tasks))
-        return _COMMANDS.get(kind, RerunWorkflow)(workflow_id=run)
+    async def _bulk(self, _run: str) -> None:
+        """Do one thing to many runs in one call; some of them are nobody's."""
+        world = self._world
+        runs = self._chance.choices(list(world.state.runs), k=4)
+        kind = self._chance.choice(operations.BULK)
+        commands = {run: operations.make(world, self._chance, kind, run) for run in runs}
 
-    async def _report(self, run: str) -> None:
+        async def work(engine: Engine) -> Bulk:
+            return await engine.operations.each(
+                [*commands, "00000000-0000-7000-8000-000000000000"],
+                lambda run: engine.control(commands[run]),
+            )
+
+        def judge(bulk: Bulk) -> None:
+            for run in bulk.done:
+                world.ledger.on_control(commands[run])
+
+        try:
+            await world.abandoned(world.call(world.any_node("bulk"), work, "bulk", judge), "bulk")
+        except (GoneError, BatutaError):
+            return
+
+    async def _signal(self, run: str) -> None:
+        """Report on the first open WAIT of a run and its sub-workflows, as a signal does."""
+        world = self._world
+        output = Payload.of({"by": "signal"})
+        world.ledger.note_sent(ANY_TASK, output.raw or b"")
+        wait_s = self._chance.choice([0.0, 0.5, 3.0])
+
+        async def work(engine: Engine) -> None:
+            with engine.waiting.waiter() as waiter:
+                found = await engine.waiting.open_wait(run)
+                if found is None:
+                    return
+                status = TaskStatus.COMPLETED
+                command = UpdateTask(
+                    workflow_id=found[0],
+                    task_id=found[1],
+                    status=status,
+                    output=output,
+                    is_merged=True,
+                )
+                world.ledger.on_update(command, await engine.update(command))
+                outcome = await engine.waiting.until_blocked(waiter, run, wait_s=wait_s)
+                world.ledger.on_outcome(run, outcome)
+
+        try:
+            await world.abandoned(world.call(world.any_node("signal"), work, "signal"), "signal")
+        except (GoneError, BatutaError):
+            return
+
+    async def _execute(self, _run: str) -> None:
+        """Start a run and wait for its end in the same call."""
+        world = self._world
+        request = self._request()
+        wait_s = self._chance.choice([0.5, 5.0])
+
+        async def work(engine: Engine) -> None:
+            with engine.waiting.waiter() as waiter:
+                run = await engine.start(request)
+                world.ledger.on_start(run, 0)
+                outcome = await engine.waiting.until_blocked(waiter, run, wait_s=wait_s)
+                world.ledger.on_outcome(run, outcome)
+
+        try:
+            await world.abandoned(world.call(world.any_node("execute"), work, "execute"), "execute")
+        except (GoneError, BatutaError):
+            return
+
+    async def _reference(self, run: str) -> None:
         """Report on some open task by its reference name, workers' tasks included."""
         world = self._world
         row = world.state.runs[run]
@@ -209,7 +253,7 @@ class Clients:
         except (GoneError, BatutaError):
             return
 
-    async def _redefine(self) -> None:
+    async def _define(self, _run: str) -> None:
         """Register a new version of a definition; runs under way keep theirs."""
         place = self._chance.randrange(len(self._documents))
         name = self._documents[place]["name"]
@@ -228,7 +272,7 @@ class Clients:
         delay_s = PIN_MS_MAX / 1_000 if self._world.node_count > 1 else 0.0
         self._registered[name].append((version, self._world.loop.time() + delay_s))
 
-    async def _beat(self, run: str) -> None:
+    async def _heartbeat(self, run: str) -> None:
         world = self._world
         held = [h.lease for h in world.state.held.values() if h.lease.workflow_id == run]
         if not held:
@@ -247,10 +291,9 @@ class Clients:
             if not world.is_calm:
                 continue
             for run, row in list(world.state.runs.items()):
+                if run not in world.state.runs:
+                    continue  # removed meanwhile
                 if row.workflow.status is WorkflowStatus.PAUSED:
                     await self.control("resume", run)
-                for task_row in list(row.tasks.values()):
-                    task = task_row.task
-                    is_waiting = task.task_type == "WAIT" and task.status is TaskStatus.IN_PROGRESS
-                    if is_waiting and not task.due_at_ms:
-                        await self.report(run, task.reference_name, TaskStatus.COMPLETED)
+                for name in operations.open_by_hand(world, run):
+                    await self.report(run, name, TaskStatus.COMPLETED)

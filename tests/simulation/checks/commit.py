@@ -12,13 +12,13 @@ import msgspec
 
 from batuta.core.graph import Graph
 from batuta.core.journal import fold
-from batuta.model.change import Release, Send
+from batuta.model.change import Release, RemoveWorkflow, Send
 from batuta.model.command import ChildEnded, StartWorkflow
 from batuta.model.execution import Task, TaskStatus, WorkflowStatus
 from batuta.store.base import Accepted, Batch, Committed, Decision
 from batuta.store.memory.rows import State
-from tests.simulation import invariants
-from tests.simulation.shadow import REOPENING, Rows, Shadow, rows_of
+from tests.simulation.checks import invariants
+from tests.simulation.checks.shadow import REOPENING, Rows, Shadow, rows_of
 
 LATE_MS = 1_000  # from a batch's time to its commit; a slow disk
 _LIMITS = ("POLL_TIMEOUT", "TASK_TIMEOUT", "TOTAL_TIMEOUT")
@@ -60,6 +60,7 @@ class Checks:
         self._made: dict[tuple[str, int], tuple[int, int]] = {}
         self._held: dict[str, Any] = {}
         self._timers: dict[Any, int] = {}
+        self._removed_tasks: set[str] = set()
 
     def before(self) -> None:
         """Remember the tables that a commit may empty."""
@@ -81,6 +82,9 @@ class Checks:
         touched: dict[str, None] = {}
         for decision in accepted:
             for changes in decision.runs:
+                if any(isinstance(change, RemoveWorkflow) for change in changes.changes):
+                    self._after_removal(changes)
+                    continue
                 touched[changes.workflow_id] = None
                 self._after_run(changes, batch.now_ms)
             self._check_sends(decision)
@@ -89,6 +93,8 @@ class Checks:
                 touched[lease.workflow_id] = None
         self._check_leases(batch, accepted, committed, touched)
         for workflow_id in touched:
+            if workflow_id not in self.state.runs:
+                continue
             self._check_places(workflow_id)
 
     def shadow(self, workflow_id: str) -> Shadow:
@@ -120,6 +126,29 @@ class Checks:
         }:
             self._fail("I37", "the journal folds to other tasks", workflow_id)
 
+    def is_removed_task(self, task_id: str) -> bool:
+        """Say whether a task was of a run that has been removed."""
+        return task_id in self._removed_tasks
+
+    def _after_removal(self, changes: Any) -> None:
+        """I2, I7: a run disappears when somebody asks for it, with everything that it has."""
+        self._count("I2")
+        run = changes.workflow_id
+        shadow = self.shadow(run)
+        shadow.entries += changes.entries
+        shadow.is_removed = True
+        self._removed_tasks |= {task.task_id for task in shadow.tasks.values()}
+        self._note(f"  R{shadow.number} is removed")
+        if "remove" not in {entry.kind for entry in changes.entries}:
+            self._fail("I2", "a run was removed that nobody asked to remove", run)
+        state = self.state
+        left = [timer for timer in state.timers if timer[0] == run]
+        left += [row for row in state.ready.values() if row.workflow_id == run]
+        left += [row for row in state.held.values() if row.lease.workflow_id == run]
+        left += [row for row in state.seqs.values() if row[0] == run]
+        if run in state.runs or left:
+            self._fail("I7", f"a removed run has left something: {left[:3]}", run)
+
     def _after_run(self, changes: Any, now_ms: int) -> None:
         workflow_id = changes.workflow_id
         shadow, rows = self.shadow(workflow_id), self.rows(workflow_id)
@@ -129,7 +158,7 @@ class Checks:
         for check in (
             invariants.of_history(rows, shadow, changes),
             invariants.of_progress(rows),
-            invariants.of_attempts(rows, shadow),
+            invariants.of_attempts(rows, shadow, set(kinds)),
             invariants.of_operators(rows),
         ):
             for invariant, why in check:
@@ -213,7 +242,8 @@ class Checks:
             self._fail("I19", "two attempts share a child", rows.workflow.workflow_id)
         waiting = {send.workflow_id for send in self.state.sends.values()}
         for child in children:
-            if child not in self.state.runs and child not in waiting:
+            is_there = child in self.state.runs or self.shadow(child).is_removed
+            if not is_there and child not in waiting:
                 self._fail("I19", f"child {child} was never started", rows.workflow.workflow_id)
 
     def _check_sends(self, decision: Decision) -> None:

@@ -3,6 +3,7 @@
 The ledger keeps what was acknowledged; ``Ledger.recheck`` asks for all of it at the end.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,8 +25,11 @@ from batuta.model.command import (
 from batuta.model.error import ConflictError, NotFoundError
 from batuta.model.execution import WorkflowStatus
 from batuta.runtime.view import Polled, RunView, Updated
-from tests.simulation.checks import Checks
+from batuta.runtime.waiting import Outcome
+from tests.simulation.checks.commit import Checks
 
+# Why an ended run may refuse to run again, whatever its status.
+_OTHER_REASONS = ("too often", "restartable=false", "no workflow definition")
 ANY_TASK = ""  # of outputs reported by a reference name
 _TERMINAL = {status for status in WorkflowStatus if status.is_terminal}
 
@@ -48,6 +52,8 @@ class Ledger:
         """I22: a started run is stored, of a version no older than was registered by then."""
         self._checks.evaluations.update(("I22", "I39"))
         self.started[workflow_id] = None
+        if self._checks.shadow(workflow_id).is_removed:
+            return
         if workflow_id not in self._state.runs:
             self._fail("I22", "a start was answered before it was stored", workflow_id)
             return
@@ -60,6 +66,8 @@ class Ledger:
         """I13, I14: an acknowledged end is stored; the answer is not ahead of the disk."""
         self._checks.evaluations.update(("I13", "I14", "I39"))
         run, seq = self._state.seqs.get(command.task_id, ("", 0))
+        if not run and self._checks.is_removed_task(command.task_id):
+            return
         if not run:
             self._fail("I22", "an update of an unknown task was acknowledged", "")
             return
@@ -106,11 +114,16 @@ class Ledger:
         self._checks.evaluations.update(("I22",))
         kind = str(type(command).__struct_config__.tag)
         run = command.workflow_id
+        if isinstance(command, RerunWorkflow) and command.task_id in self._state.seqs:
+            run = self._state.seqs[command.task_id][0]  # maybe a sub-workflow of the named one
         entries = self._checks.shadow(run).entries
         count = sum(entry.kind == kind for entry in entries)
         self.controls.append((kind, run, count))
         is_moot = kind == "terminate" and self._is_terminated(run)  # by itself
-        is_moot = is_moot or kind == "reset_callbacks"  # none may be waiting
+        # Nothing may be waiting, or left over.
+        is_moot = is_moot or kind in {"reset_callbacks", "decide"}
+        if kind == "remove" and run in self._state.runs:
+            self._fail("I22", "a removed run is there", run)
         if count == 0 and run in self._state.runs and not is_moot:
             self._fail("I22", f"{kind} was acknowledged but is not in the journal", run)
 
@@ -123,6 +136,8 @@ class Ledger:
         run = command.workflow_id
         statuses = self._checks.shadow(run).statuses_since(commit_at_call)
         if not statuses or not isinstance(error, NotFoundError | ConflictError):
+            return
+        if self._is_about_something_gone(error):
             return
         match command:
             case PauseWorkflow():
@@ -139,9 +154,13 @@ class Ledger:
                 is_true = bool(statuses & _TERMINAL)
             case _:
                 is_true = True  # of a task: it may have been there
-        if not is_true and "too often" not in str(error):
+        if not is_true and not any(word in str(error) for word in _OTHER_REASONS):
             why = f"{type(command).__name__} was refused ({error}) though it was {sorted(statuses)}"
             self._fail("I14", why, run)
+
+    def _is_about_something_gone(self, error: Exception) -> bool:
+        named = re.search(r"no workflow '([^']+)'", str(error))
+        return named is not None and self._checks.shadow(named[1]).is_removed
 
     def on_poll(self, polled: Sequence[Polled]) -> None:
         """I11: each task is on disk as leased, and nobody else was given it."""
@@ -169,6 +188,17 @@ class Ledger:
             self._fail("I11", f"{name} was given out again unasked", lease.workflow_id)
         self.delivered[key] = caller
 
+    def on_outcome(self, run: str, outcome: Outcome) -> None:
+        """I39: a waiting call ends because of what is on disk."""
+        self._checks.evaluations.update(("I39",))
+        shadow = self._checks.shadow(outcome.workflow_id)
+        if outcome.is_late or shadow.is_removed:
+            return
+        if outcome.task_id is None and not any(s.is_terminal for _, s in shadow.statuses):
+            self._fail("I39", "a waiting call was told of an end before it was stored", run)
+        if outcome.task_id is not None and outcome.task_id not in self._state.seqs:
+            self._fail("I39", "a waiting call was told of a task that is not stored", run)
+
     def on_get(self, view: RunView, version_at_call: int) -> None:
         """I39: a view is neither ahead of the disk nor behind what was committed before it."""
         self._checks.evaluations.update(("I39",))
@@ -187,10 +217,13 @@ class Ledger:
     def recheck(self) -> None:
         """I22, I13: all that was acknowledged is there, and every result came from a worker."""
         self._checks.evaluations.update(("I13", "I22"))
+        gone = {run for run, shadow in self._checks.shadows.items() if shadow.is_removed}
         for run in self.started:
-            if run not in self._state.runs:
+            if run not in gone and run not in self._state.runs:
                 self._fail("I22", "an acknowledged start is lost", run)
         for task_id, run in self.finished.items():
+            if run in gone:
+                continue
             seq = self._state.seqs.get(task_id, ("", 0))[1]
             row = self._state.runs[run].tasks.get(seq)
             if row is None or not row.task.status.is_terminal:

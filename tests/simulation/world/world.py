@@ -14,19 +14,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from batuta.core.graph import Graph, Snapshot
-from batuta.model.change import Failure
 from batuta.model.error import StoreError
-from batuta.model.payload import Payload
-from batuta.runtime.clock import StoreClock
-from batuta.runtime.commit.batch import Share
 from batuta.runtime.engine import Engine
-from batuta.store.base import Batch, Committed
-from batuta.store.memory import MemoryStore
+from batuta.store.base import Batch
 from batuta.store.memory.rows import State
-from tests.simulation.answers import Ledger
-from tests.simulation.chance import Chance
-from tests.simulation.checks import Checks
-from tests.simulation.loop import NODE, SimLoop
+from tests.simulation.checks.answers import Ledger
+from tests.simulation.checks.commit import Checks
+from tests.simulation.world.chance import Chance
+from tests.simulation.world.loop import SimLoop
+from tests.simulation.world.node import Node
+from tests.simulation.world.plan import BrokenError, GoneError, Lean
 
 EPOCH_MS = 1_790_000_000_000
 HOUR_MS = 3_600_000
@@ -34,151 +31,12 @@ HOUR_MS = 3_600_000
 T = TypeVar("T")
 
 
-class Lean(msgspec.Struct, frozen=True):
-    """What a seed is made to lean to; nothing, when it draws everything itself."""
-
-    rates: dict[str, float] = {}  # of kinds of faults; "" is for all that are not named
-    node_count: int = 0
-    crash_at: int = 0  # kill the node when it reaches the store for this many-th time
-
-
-class BrokenError(AssertionError):
-    """A promise that was broken: which, how, of which run."""
-
-    def __init__(self, invariant: str, why: str, run: str) -> None:
-        super().__init__(f"{invariant}: {why}" + (f" [{run}]" if run else ""))
-        self.invariant = invariant
-        self.run = run
-
-
-class GoneError(Exception):
-    """The connection broke: nobody knows whether the call was done."""
-
-
-class SimStore(MemoryStore):
-    """The memory store with a checker around each transaction; one object a node's life."""
-
-    def __init__(self, world: "World", node: "Node", *, inline_bytes_max: int) -> None:
-        self._world = world
-        self._node = node
-        self.is_shared = world.node_count > 1
-        super().__init__(
-            world.store_ms,
-            pause=lambda point: world.at_store(point, node),
-            inline_bytes_max=inline_bytes_max,
-            state=world.state,
-        )
-
-    async def commit(self, batch: Batch) -> Committed:
-        """Commit; sometimes the connection breaks and the database does it all the same, later."""
-        if self._world.is_late(batch):
-            self._world.fault("commit.late", self._node.name)
-            delay_s = self._world.chance.stream("commit.late.time").choice([0.0, 0.01, 0.1, 2.0])
-            loop = self._world.loop
-            # Claims and heartbeats belong to the session; the decisions fence themselves.
-            batch = msgspec.structs.replace(batch, claims=[], touches=[])
-            loop.call_later(delay_s, self._write, batch, context=contextvars.Context())
-            await asyncio.sleep(0)
-            raise StoreError("the connection broke during the commit")
-        return await super().commit(batch)
-
-    def _write(self, batch: Batch) -> Committed:
-        self._world.checks.before()
-        committed = super()._write(batch)
-        self._world.checks.after(batch, committed, self._node.name)
-        return committed
-
-
-class Node:
-    """One life of a server process."""
-
-    def __init__(self, world: "World", place: int, life: int) -> None:
-        self.name = f"n{place}.{life}"
-        self.place = place
-        self.is_dead = False
-        self.stash: list[asyncio.Handle] | None = None
-        self.tasks: list[asyncio.Task[Any]] = []
-        self.replies: dict[asyncio.Future[Any], tuple[str, float]] = {}  # call, since when
-        self._world = world
-        self.context = contextvars.copy_context()
-        self.context.run(NODE.set, self)
-        self.store = SimStore(world, self, inline_bytes_max=world.inline_bytes_max)
-        self.engine = self.context.run(self._compose)
-
-    def _compose(self) -> Engine:
-        world = self._world
-        clock = StoreClock(
-            wall=world.wall_ms,
-            monotonic=world.loop.time,
-            not_before_ms=world.state.committed_at_ms,
-        )
-        # Two nodes share the database's clock; one alone has a clock of its own.
-        now_ms = world.store_ms if world.node_count > 1 else clock.now_ms
-        engine = Engine(
-            self.store,
-            now_ms=now_ms,
-            scripts=_Sandbox(world),
-            seeds=lambda: world.chance.seed_bytes("ids"),
-            node=self.name + "-",
-            cache_bytes_max=world.cache_bytes_max,
-        )
-        self._deafen(engine)
-        return engine
-
-    def _deafen(self, engine: Engine) -> None:
-        """Have some hints get lost: the tables are the truth (RELIABILITY.md R3)."""
-        queues, listened = engine.committer.queues, engine.timers
-        hint, on_commit = queues.hint, listened.on_commit
-
-        def hint_or_not(name: str) -> None:
-            if not self._world.loses_hint():
-                hint(name)
-
-        def on_commit_or_not(share: Share) -> None:
-            if not self._world.loses_hint():
-                on_commit(share)
-
-        queues.hint, listened.on_commit = hint_or_not, on_commit_or_not  # type: ignore[method-assign]
-
-    def start(self) -> None:
-        """Begin to fire what is due."""
-        self.context.run(self.engine.start_loops)
-
-    def die(self) -> None:
-        """Lose everything that is in memory, at whatever await each part is."""
-        self.is_dead = True
-        self._world.loop.lose(self.tasks)
-        for reply in list(self.replies):
-            if not reply.done():
-                reply.set_exception(GoneError(f"{self.name} died"))
-
-    def stop(self) -> None:
-        """Let no callback of the node run, as under SIGSTOP."""
-        self.stash = []
-
-    def go_on(self) -> None:
-        """Let the node run again; it does not know that time has passed."""
-        stash, self.stash = self.stash or [], None
-        self._world.loop._ready.extend(stash)
-
-
-class _Sandbox:
-    """Evaluates the one script that random definitions have outside the small evaluator."""
-
-    def __init__(self, world: "World") -> None:
-        self._world = world
-
-    async def evaluate(self, _source: str, argument: bytes) -> Payload | Failure:
-        await asyncio.sleep(self._world.chance.stream("scripts").choice([0.0, 0.01, 0.5]))
-        value = msgspec.json.decode(argument).get("which")
-        return Payload.of("null" if value is None else str(value))
-
-
 class World:
     """Everything of one seed. ``is_calm`` True: no faults."""
 
     def __init__(self, seed: int, loop: SimLoop, lean: Lean) -> None:
-        self.chance = Chance(seed, lean.rates)
+        self.lean = lean
+        self.chance = Chance(seed, lean.rates, lean.muted)
         self.loop = loop
         self.state = State()
         self.is_calm = True

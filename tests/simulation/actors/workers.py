@@ -9,8 +9,9 @@ from batuta.model.execution import TaskStatus
 from batuta.model.payload import Payload
 from batuta.runtime.engine import Engine
 from batuta.runtime.view import Polled
-from tests.simulation.definitions import CLEANUP, EAST, QUEUES
-from tests.simulation.world import GoneError, World
+from tests.simulation.generate.task import EAST, POLLED, REMOTE
+from tests.simulation.world.plan import GoneError
+from tests.simulation.world.world import World
 
 PATIENCE_COUNT = 40  # reports of one result before a worker gives up
 
@@ -29,7 +30,7 @@ class Workers:
     def start(self) -> None:
         """Have every worker poll, for ever; each queue has at least one."""
         for number in range(self._count):
-            queues = [*QUEUES, CLEANUP]
+            queues = [*POLLED]
             self._world.loop.create_task(self._work(f"w{number}", queues))
 
     async def _work(self, name: str, queues: list[str]) -> None:
@@ -71,7 +72,9 @@ class Workers:
         self._seen.append(found)
         if world.is_calm:
             await asyncio.sleep(chance.choice([0.0, 0.01, 0.2]))
-            await self._report(name, found, TaskStatus.COMPLETED)
+            is_parked = self._is_parked(found)
+            status = TaskStatus.IN_PROGRESS if is_parked else TaskStatus.COMPLETED
+            await self._report(name, found, status, is_parked=is_parked)
             return
         if world.chance.strikes("worker.die", 0.05):
             world.fault("worker.die", name)
@@ -95,12 +98,20 @@ class Workers:
             return
         statuses = [TaskStatus.COMPLETED] * 12 + [TaskStatus.FAILED] * 2
         status = chance.choice([*statuses, TaskStatus.FAILED_WITH_TERMINAL_ERROR])
+        if self._is_parked(found):
+            await self._report(name, found, TaskStatus.IN_PROGRESS, is_parked=True)
+            return
         work = self._report(name, found, status)
         if world.chance.strikes("worker.double", 0.05):
             world.fault("worker.double", name)
             other = chance.choice([TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.IN_PROGRESS])
             world.loop.create_task(self._report(name, found, other))
         await work
+
+    def _is_parked(self, found: Polled) -> bool:
+        """Say whether somebody else is to end the task, as asyncComplete has it."""
+        is_async = found.graph.node_of(found.task).task.async_complete
+        return is_async and found.lease.queue.endswith(REMOTE)
 
     async def _wait(self, found: Polled, part: float) -> None:
         """Wait for a part of the lease's time, to the very moment when it is 1."""
@@ -139,11 +150,17 @@ class Workers:
             await self._report(name, found, TaskStatus.FAILED, patience=1)
 
     async def _report(
-        self, name: str, found: Polled, status: TaskStatus, *, patience: int = PATIENCE_COUNT
+        self,
+        name: str,
+        found: Polled,
+        status: TaskStatus,
+        *,
+        patience: int = PATIENCE_COUNT,
+        is_parked: bool = False,
     ) -> None:
         """Report until the server says that it has it, as SDKs do."""
         world, chance = self._world, self._chance
-        command = self._command(name, found, status)
+        command = self._command(name, found, status, is_parked=is_parked)
         is_with_poll = status is not TaskStatus.IN_PROGRESS and chance.random() < 0.3
         for _ in range(patience):
             if status is TaskStatus.IN_PROGRESS:
@@ -181,7 +198,9 @@ class Workers:
             world.ledger.on_delivery(polled, name)
             world.loop.create_task(self._do(name, polled))
 
-    def _command(self, name: str, found: Polled, status: TaskStatus) -> UpdateTask:
+    def _command(
+        self, name: str, found: Polled, status: TaskStatus, *, is_parked: bool
+    ) -> UpdateTask:
         world, chance = self._world, self._chance
         self._results += 1
         task_id = found.task.task_id
@@ -196,6 +215,7 @@ class Workers:
             workflow_id="" if chance.random() < 0.1 else found.workflow.workflow_id,
             task_id=task_id,
             status=status,
+            is_parked=is_parked,
             output=output,
             reason="it broke" if status is TaskStatus.FAILED else None,
             callback_after_ms=callback_ms,
