@@ -18,10 +18,14 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True):
     tasks: list[dict[str, Any]]
 
 
+class _NoDefinitionError(InvalidError):
+    """A document holds something else than definitions."""
+
+
 def read_definitions(paths: Sequence[Path]) -> Definitions:
     """Read every `.json` file of the paths; a file holds one definition or a list of them.
 
-    What has a list of `tasks` is a workflow definition, anything else with a name a task's.
+    What has `tasks` is a workflow definition, anything else with a name a task's.
 
     Raises:
         NotFoundError: A path does not exist, or a folder holds no JSON.
@@ -36,8 +40,8 @@ def read_definitions(paths: Sequence[Path]) -> Definitions:
 
 
 def is_workflow(definition: dict[str, Any]) -> bool:
-    """Tell a workflow's definition from a task's: it has a list of tasks."""
-    return isinstance(definition.get("tasks"), list)
+    """Tell a workflow's definition from a task's: it has tasks, as a task's never has."""
+    return "tasks" in definition
 
 
 def read_file(path: Path, *, is_named: bool) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -49,17 +53,28 @@ def read_file(path: Path, *, is_named: bool) -> Iterator[tuple[str, dict[str, An
     Raises:
         InvalidError: As ``read_definitions``.
     """
-    document = read_json(path)
+    try:
+        yield from definitions_of(read_json(path), str(path))
+    except InvalidError as error:
+        if is_named or not isinstance(error, _NoDefinitionError):
+            raise
+        complain(f"warning: {path} in a folder holds no definition, left out")
+
+
+def definitions_of(document: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the definitions of a document, one or a list, each with its place.
+
+    Raises:
+        InvalidError: It holds something else.
+    """
     items = document if isinstance(document, list) else [document]
-    for number, item in enumerate(items):
+    for item in items:
         if not isinstance(item, dict) or not isinstance(item.get("name"), str):
-            if not is_named:
-                complain(f"warning: {path} in a folder holds no definition, left out")
-                return
-            raise InvalidError(
-                f"{path}: expected definitions, objects with a name, and found {_short(item)}"
+            raise _NoDefinitionError(
+                f"{where}: expected definitions, objects with a name, and found {_short(item)}"
             )
-        yield f"{path}[{number}]" if isinstance(document, list) else str(path), item
+    for number, item in enumerate(items):
+        yield f"{where}[{number}]" if isinstance(document, list) else where, item
 
 
 def files_of(paths: Sequence[Path]) -> Iterator[Path]:

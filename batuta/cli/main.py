@@ -24,6 +24,7 @@ from batuta.cli.command.operation import workflow
 from batuta.cli.command.server import logs, status, why
 from batuta.cli.command.task import queue, task
 from batuta.cli.exit import ExitCode, code_of, complain
+from batuta.cli.help.example import add_examples
 from batuta.cli.help.flag import add_setting_flags
 from batuta.model.error import BatutaError
 
@@ -184,6 +185,7 @@ for _command in (
 
 add_setting_flags(serve, "serve")
 add_setting_flags(worker, "worker")
+add_examples(cli)
 
 
 def main(arguments: list[str] | None = None) -> None:

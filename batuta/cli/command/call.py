@@ -48,7 +48,8 @@ class Call:
         from batuta.cli.client import Client
         from batuta.cli.settings import read_settings
 
-        self.client = Client(read_settings(flags, env_file).settings.server_url)
+        self.settings = read_settings(flags, env_file).settings
+        self.client = Client(self.settings.server_url)
         self.is_json = output == "json"
 
     def show(self, document: Any, lines: Iterable[str]) -> None:

@@ -1,10 +1,19 @@
-"""`batuta def`: register definitions from files, look at them, write them to files, delete them."""
+"""`batuta def`: judge definitions, register them from files, look at, export, delete them."""
 
 from pathlib import Path
 
 import click
 
-from batuta.cli.command.call import Call, calls_server, confirm, json_text, yes_option
+from batuta.cli.command.call import (
+    Call,
+    calls_server,
+    confirm,
+    env_file_option,
+    json_text,
+    output_option,
+    server_option,
+    yes_option,
+)
 
 _version = click.option("--version", type=click.IntRange(1), help="Version of a workflow.")
 _task = click.option("--task", is_flag=True, help="NAME is that of a task definition.")
@@ -12,7 +21,7 @@ _task = click.option("--task", is_flag=True, help="NAME is that of a task defini
 
 @click.group("def")
 def definition() -> None:
-    """Register definitions from files, look at them, export and delete them."""
+    """Judge definitions, register them from files, look at them, export and delete them."""
 
 
 @definition.command()
@@ -76,6 +85,53 @@ def get(call: Call, name: str, version: int | None, task: bool) -> None:
     path = f"taskdefs/{quoted(name)}" if task else f"workflow/{quoted(name)}{query}"
     found = call.client.get(f"/metadata/{path}")
     call.show(found, [json_text(found, indent=2)])
+
+
+@definition.command("lint")
+@click.argument("targets", metavar="FILE|FOLDER|-|NAME...", nargs=-1)
+@click.option("--strict", is_flag=True, help="Refuse what Conductor refuses, too.")
+@click.option("--ignore", "ignored", metavar="CODE", multiple=True, help="A warning to leave out.")
+@click.option("--online", is_flag=True, help="Judge files by what the server knows, too.")
+@_version
+@server_option
+@output_option
+@env_file_option
+def lint_(
+    targets: tuple[str, ...],
+    strict: bool,
+    ignored: tuple[str, ...],
+    online: bool,
+    version: int | None,
+    server_url: str | None,
+    output: str,
+    env_file: Path | None,
+) -> int:
+    """Tell faults and warnings of definitions: of files, of - (standard input), or registered ones.
+
+    Files need no server. With --online or --server, and always for a registered NAME, the server's
+    task definitions count too, and task types that nobody polls are told. The exit code is 7 where
+    a definition would be refused, 1 where there are warnings, else 0.
+    """
+    import msgspec
+
+    from batuta.cli.lint.command import Wish, lint_targets
+    from batuta.cli.lint.report import lines
+    from batuta.cli.show.style import Style
+
+    wish = Wish(
+        targets=targets,
+        version=version,
+        ignored=ignored,
+        is_strict=strict,
+        is_online=online or server_url is not None,
+    )
+    call = Call({"server_url": server_url}, env_file, output)
+    try:
+        judged, code = lint_targets(call.client, wish, is_strict=call.settings.strict)
+    finally:
+        call.client.close()
+    call.show(msgspec.to_builtins(judged), lines(judged, Style()))
+    return int(code)
 
 
 @definition.command()
