@@ -213,6 +213,7 @@ def _begin_in_place_of(draft: Draft, task: Task, given: Payload | None) -> None:
         origin=task.origin,
         given_input=given,
         joins=task.join_on if task.task_type == "JOIN" else None,
+        replaces=task.task_id,
     )
     begin_attempt(draft, attempt)
 

@@ -27,6 +27,9 @@ class Attempt(msgspec.Struct, frozen=True):
     """The input of a branch made at run time, when it holds no expression."""
     joins: tuple[str, ...] | None = None
     """What the JOIN of a dynamic fork waits for, full names."""
+    replaces: str | None = None
+    """The id of the task in whose place this one comes: where its input named itself, so does
+    this one's."""
 
 
 def create(
@@ -106,6 +109,8 @@ def input_of(
         given = _given_before(draft, attempt.node, before)
     if given is None:
         return resolve_input(draft, attempt.node, task_id, extra)
+    if attempt.replaces and task_id and given.raw:
+        given = Payload(given.raw.replace(attempt.replaces.encode(), task_id.encode()))
     return Payload.of({**given.value, **extra}) if extra else given
 
 
