@@ -175,7 +175,10 @@ def _missed_branches(node: Node, fork: WorkflowTask) -> Iterator[Warned]:
     for index, branch in enumerate(fork.fork_tasks):
         if not branch:
             continue  # a fault
-        refs = {one.task.task_reference_name for one in walk(branch, "")}
+        inside = [one.task for one in walk(branch, "")]
+        if any(task.type == "TERMINATE" for task in inside):
+            continue  # a deadline that ends the run: a JOIN is not meant to wait for it
+        refs = {task.task_reference_name for task in inside}
         ends = {one.task.task_reference_name for one in walk(branch[-1:], "")}
         last = branch[-1].task_reference_name
         if listed & ends:

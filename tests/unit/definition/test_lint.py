@@ -189,6 +189,17 @@ def test_a_join_that_misses_a_branch_is_named(join_on: list[str], said: list[str
     assert [one.message.split(" of 'f'")[0].removeprefix("JOIN 'j' ") for one in found] == said
 
 
+def test_a_join_need_not_wait_for_a_branch_that_may_end_the_run() -> None:
+    end = task("end", "TERMINATE", inputParameters={"terminationStatus": "TERMINATED"})
+    deadline = [task("w", "WAIT"), switch("s", "${workflow.input.v}", {"x": []}, defaultCase=[end])]
+
+    found = warned(
+        task("f", "FORK_JOIN", forkTasks=[[task("a")], deadline]), task("j", "JOIN", joinOn=["a"])
+    )
+
+    assert Code.JOIN_MISSES_BRANCH not in {code for _, code in places(found)}
+
+
 def test_a_join_may_wait_for_what_is_inside_the_last_task_of_a_branch() -> None:
     last = switch("s", "${workflow.input.v}", {"k": [task("a")]}, defaultCase=[task("b")])
     fork = task("f", "FORK_JOIN", forkTasks=[[last]])
