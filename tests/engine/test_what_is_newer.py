@@ -1,14 +1,15 @@
 """A run that others have moved on is brought up to date by what is newer alone."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from batuta.model.execution import TaskStatus
+from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.runtime.commit.cache import absorb, build
-from tests.engine.definitions import chain, fork
-from tests.engine.node import Clock, Node, OpenStore, report_of, running
+from tests.engine.definitions import Document, chain, child, fork, simple, workflow
+from tests.engine.node import Clock, Node, OpenStore, memory_opener, report_of, running
 
 
 @pytest.fixture
@@ -71,3 +72,40 @@ async def test_a_node_behind_another_reads_only_what_is_newer(
         assert known == [2]
         run = await node.engine.get(workflow_id)
         assert run.tasks[0].task.status is TaskStatus.COMPLETED
+
+
+async def test_a_report_is_not_refused_from_memory_because_a_send_shares_its_batch(
+    clock: Clock,
+) -> None:
+    open_store = memory_opener(clock)
+
+    def shared(store: Any) -> Any:
+        store.is_shared = True
+        return store
+
+    both = workflow("both", simple("first", "begin"), *fork_of(child("c", "inner"), simple("b")))
+    async with (
+        running(open_store, clock, wrap=shared) as one,
+        running(open_store, clock, wrap=shared) as other,
+    ):
+        await one.register(chain("inner", 1, "deep"), both)
+        workflow_id = await one.start("both")
+        await other.report(await other.poll("begin"))  # the first node's memory is behind now
+        deep, b = await one.poll("deep"), await other.poll("step")
+        await one.report(deep, status=TaskStatus.IN_PROGRESS)  # the child is in its memory
+        deep = await one.poll("deep")
+
+        # The child's end is for the parent, which is thereby in the same batch as the report.
+        await asyncio.gather(one.report(deep), one.report(b))
+        await one.look_for_due()
+
+        assert (await one.task(workflow_id, "b")).task.status is TaskStatus.COMPLETED
+        assert await one.status_of(workflow_id) is WorkflowStatus.COMPLETED
+
+
+def fork_of(*branches: Document) -> list[Document]:
+    """Return a fork of single tasks, and its join."""
+    names = [branch["taskReferenceName"] for branch in branches]
+    forked = {"name": "f", "taskReferenceName": "f", "type": "FORK_JOIN"}
+    joined = {"name": "j", "taskReferenceName": "j", "type": "JOIN", "joinOn": names}
+    return [{**forked, "forkTasks": [[branch] for branch in branches]}, joined]

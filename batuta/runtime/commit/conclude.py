@@ -51,32 +51,42 @@ class Concluder:
         No version check stands behind its answer. Memory may be behind a store that others write
         to, and it may lack a lease whose claim had an unknown outcome.
         """
+        return all(share.entries or self._is_share_sure(share) for share in unit.shares)
+
+    def _is_share_sure(self, share: Share) -> bool:
         return all(
             submitted.is_sure or not (self._is_shared or isinstance(submitted.command, ExpireLease))
-            for share in unit.shares
             for submitted in share.commands
         )
 
     def look_again(self, unit: Unit) -> None:
         """Read the runs of a unit anew and decide its commands on what is stored."""
         for share in unit.shares:
-            for submitted in share.commands:
-                submitted.is_sure = True
-                submitted.error = None
-            workflow_id = share.execution.workflow.workflow_id
-            if share.is_damaged:
-                self._cache.drop(workflow_id)
-            else:
-                self._cache.set_behind(workflow_id)
-            self._holds[workflow_id].first[:0] = share.commands
-            self._release(workflow_id)
+            self._look_again(share)
+
+    def _look_again(self, share: Share) -> None:
+        for submitted in share.commands:
+            submitted.is_sure = True
+            submitted.error = None
+        workflow_id = share.execution.workflow.workflow_id
+        if share.is_damaged:
+            self._cache.drop(workflow_id)
+        else:
+            self._cache.set_behind(workflow_id)
+        self._holds[workflow_id].first[:0] = share.commands
+        self._release(workflow_id)
 
     def conclude(self, unit: Unit) -> None:
         """Tell the callers of a unit that is durable, or that had nothing to write.
 
         What is durable stays so: a bug on the way to a caller is logged, and the run comes free.
+        A run of the unit that nothing was written to has had no version check, whatever the
+        others had: one that a Send was meant for and that a command came to afterwards.
         """
         for share in unit.shares:
+            if not (share.entries or self._is_share_sure(share)):
+                self._look_again(share)
+                continue
             try:
                 self._tell(share)
             except Exception as error:  # noqa: BLE001  as said
