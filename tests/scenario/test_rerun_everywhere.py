@@ -1,0 +1,81 @@
+"""Rerun from every operator in every place, with new input. Source: semantics.md f; DESIGN.md 3.3.
+
+What a rerun promises wherever it begins: the task gets a new id and the input it is given; what
+was made before it stays as it was, what was made after it is made again; and the run, with all
+runs above it, comes to the same end as the first time.
+"""
+
+from typing import Any
+
+import pytest
+
+from batuta.model.command import RerunWorkflow
+from batuta.model.execution import Task, WorkflowStatus
+from batuta.model.payload import Payload
+from tests.scenario.driver import Run, World
+from tests.scenario.everywhere import (
+    EVERYWHERE,
+    MAIN_ID,
+    carry_on,
+    main_of,
+    picture,
+    started,
+    tasks_called,
+)
+
+# One that runs beside a sub-workflow stays when it runs again (semantics.md f).
+KEEPS_SIBLINGS = "SUB_WORKFLOW"
+# One that ends the run at once: what it cut short beside it is not made again to be cut short.
+CUTS_SHORT = "TERMINATE"
+
+
+def rerun(world: World, run: Run, task: Task, given: dict[str, Any]) -> None:
+    """Rerun main from a task of it or of a run below it."""
+    workflow_id = run.execution.workflow.workflow_id
+    world.submit(
+        RerunWorkflow(
+            workflow_id=workflow_id,
+            task_id=task.task_id,
+            task_input=Payload.of(given),
+            up_to=MAIN_ID if workflow_id != MAIN_ID else None,
+        )
+    )
+
+
+def input_of(run: Run, task: Task) -> dict[str, Any]:
+    """Return a task's input, of a sub-workflow that of its child."""
+    found: dict[str, Any] = run.execution.inputs[task.seq].value
+    return found["workflowInput"] if task.task_type == "SUB_WORKFLOW" else found
+
+
+@pytest.mark.parametrize(("operator", "place"), EVERYWHERE)
+def test_a_rerun_begins_at_the_task_and_comes_to_the_same_end(operator: str, place: str) -> None:
+    for number in range(len(_carried_to_its_end(operator, place)[1])):
+        world, targets = _carried_to_its_end(operator, place)
+        before = picture(world, is_cut_short_shown=operator != CUTS_SHORT)
+        run, target = targets[number]
+        tasks = run.execution.in_order()
+        earlier = {task.task_id for task in tasks if task.seq < target.seq}
+        later = {task.task_id for task in tasks if task.seq > target.seq}
+
+        rerun(world, run, target, {**input_of(run, target), "n": 9})
+
+        now = {task.task_id for task in run.execution.in_order()}
+        assert target.task_id not in now
+        assert earlier <= now
+        assert operator == KEEPS_SIBLINGS or not later & now
+        again = run.execution.latest_task(target.reference_name)
+        assert again is not None
+        assert again.retry_count == target.retry_count
+        assert input_of(run, again)["n"] == 9
+        carry_on(world)
+        assert picture(world, is_cut_short_shown=operator != CUTS_SHORT) == before
+
+
+def _carried_to_its_end(operator: str, place: str) -> tuple[World, list[tuple[Run, Task]]]:
+    world = started(operator, place)
+    carry_on(world)
+    assert main_of(world).execution.workflow.status is WorkflowStatus.COMPLETED
+    targets = tasks_called(world, "t")
+    assert targets, "the run came to the operator"
+    return world, targets
