@@ -36,6 +36,7 @@ from batuta.model.change import (
 )
 from batuta.model.command import Command, TimerKind
 from batuta.model.execution import Task, TaskStatus, Workflow
+from batuta.model.limit import part_name
 from batuta.model.payload import Payload
 
 
@@ -209,7 +210,7 @@ class Draft:
         self._enqueued[task.task_id] = Enqueue(
             task_id=task.task_id,
             seq=task.seq,
-            queue=task.queue,
+            queue=part_name(task.queue, policy.limit_key) if policy.limit_key else task.queue,
             at_ms=self.now_ms,
             priority=self.workflow.priority,
             lease_ms=policy.response_timeout_ms,

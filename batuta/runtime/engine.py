@@ -30,6 +30,7 @@ from batuta.runtime.commit.load import TROUBLE_WAIT_S
 from batuta.runtime.definitions import Definitions
 from batuta.runtime.fetch import Fetcher, ScriptRunner, whole_run, whole_tasks
 from batuta.runtime.lifecycle import Supervisor
+from batuta.runtime.limit.gate import Gate
 from batuta.runtime.operations import Operations
 from batuta.runtime.queues import Waiter
 from batuta.runtime.rehearsal.rehearse import Rehearsals
@@ -118,6 +119,14 @@ class Engine:
         self.operations = Operations(store, self.committer)
         self.waiting = Waiting(self.committer, self.listeners)
         self.rehearsals = Rehearsals(store, scripts, now_ms, environment, is_strict=is_strict)
+        self.gate = Gate(
+            store,
+            definitions=self.definitions,
+            queues=self.committer.queues,
+            spawn=self.committer.spawn,
+            is_shared=store.is_shared,
+        )
+        self.committer.parts_of = self.gate.parts_of
         self._leases = Leases(store, self.committer, self._cache)
         self.extend_lease = self._leases.extend
         self.is_ready = False
@@ -132,6 +141,7 @@ class Engine:
         """Begin to fire what is due. Everything else works on demand."""
         self.committer.know_targets(are_known=False)  # the first pass of the timers reads them
         self.supervisor.start("timers", self.timers.run)
+        self.supervisor.start("limits", self.gate.run)
         self.is_ready = True
 
     def drain(self) -> None:

@@ -12,6 +12,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from batuta.model.limit import part_name, split_part
 from batuta.runtime.view import PollData, Polled
 
 DOMAIN_ACTIVE_MS = 10_000  # a domain is active when polled this recently (gotchas.md 51)
@@ -62,7 +63,7 @@ class Waiter:
 class Queue:
     """One queue as this node knows it."""
 
-    __slots__ = ("gone_count", "hint_count", "last_polls", "may_have", "name", "waiters")
+    __slots__ = ("gone_count", "hint_count", "last_polls", "may_have", "name", "parts", "waiters")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -71,6 +72,8 @@ class Queue:
         self.may_have = True  # unknown until the first claim
         self.hint_count = 0  # a claim that was under way when one came proves nothing
         self.last_polls: dict[str | None, int] = {}
+        # Where tasks under a limit wait, by the limit's key; see ``runtime.limit``.
+        self.parts: dict[str, str] = {}
 
     def note_poll(self, worker_id: str | None, now_ms: int) -> None:
         """Remember who polled last; of too many worker ids the one seen longest ago goes."""
@@ -113,6 +116,8 @@ class Queues:
         self._claim = claim
         self._queues: dict[str, Queue] = {}
         self._waiting_count = 0
+        # Called with a limit's key when a queue turns out to have tasks under it.
+        self.on_part: Callable[[str], None] = lambda _: None
 
     def __iter__(self) -> Iterator[Queue]:
         return iter(list(self._queues.values()))
@@ -182,11 +187,21 @@ class Queues:
             self.serve(queue)
 
     def hint(self, name: str) -> None:
-        """Note that the table has ready rows of a queue, and serve who waits for them."""
+        """Note that the table has ready rows of a queue or of a part of it, and serve who waits."""
+        name, key = split_part(name)
         queue = self.get(name)
+        if key and key not in queue.parts:
+            queue.parts[key] = part_name(name, key)
+            self.on_part(key)
         queue.may_have = True
         queue.hint_count += 1
         self.serve(queue)
+
+    def hint_limit(self, key: str) -> None:
+        """Note that a limit may have room again, for whoever waits on any queue."""
+        for queue in self:
+            if key in queue.parts:
+                self.hint(queue.name)
 
     def serve(self, queue: Queue) -> None:
         """Have the table asked for the waiters of a queue, in their order."""

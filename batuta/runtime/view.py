@@ -9,6 +9,7 @@ from batuta.core.execution import Execution
 from batuta.core.graph import Graph
 from batuta.model.definition import WorkflowDef
 from batuta.model.execution import Lease, Task, Workflow
+from batuta.model.limit import split_part
 from batuta.model.payload import EMPTY, Payload
 from batuta.store.base import QueueDepth
 
@@ -102,7 +103,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 def queue_states(depths: Sequence[QueueDepth], last_polls: Mapping[str, int]) -> list[QueueState]:
     """Return the queues that have tasks or were polled (``last_polls``: Unix ms), by name."""
-    found = {depth.queue: depth for depth in depths}
+    found: dict[str, QueueDepth] = {}
+    for depth in depths:  # parts count with their queue
+        name = split_part(depth.queue)[0]
+        found[name] = _sum(found[name], depth) if name in found else depth
     polled = {name for name, at_ms in last_polls.items() if at_ms}
     return [
         QueueState(
@@ -115,6 +119,16 @@ def queue_states(depths: Sequence[QueueDepth], last_polls: Mapping[str, int]) ->
         for name in sorted({*found, *polled})
         for depth in [found.get(name) or QueueDepth(queue=name, ready=0, leased=0)]
     ]
+
+
+def _sum(one: QueueDepth, other: QueueDepth) -> QueueDepth:
+    oldest = [at_ms for at_ms in (one.oldest_at_ms, other.oldest_at_ms) if at_ms]
+    return QueueDepth(
+        queue=one.queue,
+        ready=one.ready + other.ready,
+        leased=one.leased + other.leased,
+        oldest_at_ms=min(oldest, default=0),
+    )
 
 
 def updated(workflow_id: str, task_id: str, task: Task | None) -> Updated:

@@ -13,6 +13,7 @@ import msgspec
 from batuta.model.change import Change
 from batuta.model.command import TimerKind
 from batuta.model.execution import Lease, Task, Workflow
+from batuta.model.limit import Limit, LimitUse
 from batuta.model.payload import Payload
 from batuta.store.query.tree import FoundTask, Page, Query, Sort
 
@@ -57,12 +58,24 @@ class Decision(msgspec.Struct, frozen=True):
     runs: Sequence[RunChanges]
 
 
+class Part(msgspec.Struct, frozen=True):
+    """A part of a queue and the limit of its tasks; None: the limit was lifted."""
+
+    queue: str  # as ``model.limit.part_name`` makes it
+    limit: Limit | None
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """A poller's wish: up to ``count`` ready tasks of a queue, most urgent first."""
+    """A poller's wish: up to ``count`` ready tasks of a queue, most urgent first.
+
+    From ``parts`` it gets no more than their limits leave room for: the store counts what is
+    held and taken, in the transaction that makes the leases.
+    """
 
     queue: str
     worker_id: str | None
     count: int
+    parts: Sequence[Part] = ()
 
 
 class Touch(msgspec.Struct, frozen=True, kw_only=True):
@@ -335,7 +348,15 @@ class Search(Protocol):
         ...
 
     async def queues(self) -> list[QueueDepth]:
-        """Return the queues that have ready or leased tasks, by name."""
+        """Return the queues that have ready or leased tasks, by name; parts by their own."""
+        ...
+
+    async def parts(self) -> list[str]:
+        """Return the parts of queues that have ready tasks, by name."""
+        ...
+
+    async def limit_use(self, key: str, since_ms: int) -> LimitUse:
+        """Return how many tasks of a limit's key are held, and were taken after ``since_ms``."""
         ...
 
     async def logs(self, task_id: str) -> list[LogLine]:

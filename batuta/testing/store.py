@@ -27,6 +27,7 @@ from batuta.testing.cases.search import SearchCases
 from batuta.testing.cases.sharing import DurabilityCases, RivalCases
 from batuta.testing.cases.subject import Subject
 from batuta.testing.cases.timer import TimerCases
+from batuta.testing.limit import LimitCases
 from batuta.testing.model import ModelCases
 from batuta.testing.query import QueryCases
 
@@ -38,6 +39,7 @@ class StoreSuite(
     PayloadCases,
     ConflictCases,
     QueueCases,
+    LimitCases,
     LeaseCases,
     TimerCases,
     JournalCases,

@@ -9,7 +9,17 @@ import pytest
 
 from batuta.model.change import Change, PutTask, Release, Reserve
 from batuta.model.execution import Lease, Task, TaskStatus
-from batuta.store.base import Accepted, JournalRow, QueueDepth, RunChanges, Stale, Taken
+from batuta.model.limit import Limit, part_name
+from batuta.store.base import (
+    Accepted,
+    Claim,
+    JournalRow,
+    Part,
+    QueueDepth,
+    RunChanges,
+    Stale,
+    Taken,
+)
 from batuta.store.postgres import PostgresStore
 from batuta.testing import builders
 from batuta.testing.builders import NOW_MS
@@ -52,6 +62,27 @@ async def test_two_nodes_apply_200_commands_on_5_runs_exactly_once(
     assert Counter(lease.task_id for lease in leases) == Counter(await _task_ids(nodes[0], runs))
     assert sum(committer.refused for committer in committers) > 0, "the nodes never met"
     assert await nodes[0].queues() == [QueueDepth(queue="build", ready=0, leased=len(commands))]
+
+
+async def test_two_nodes_together_lease_no_more_than_a_limit_says(
+    nodes: list[PostgresStore],
+) -> None:
+    limit, part = Limit(held_max=5, taken_max=7, window_ms=60_000), part_name("build", "slow")
+    await queued(nodes[0], 60, queue=part)
+
+    async def race(node: PostgresStore) -> list[Lease]:
+        leases: list[Lease] = []
+        for _ in range(20):
+            wish = Claim(queue="build", worker_id="w", count=2, parts=[Part(part, limit)])
+            leases += (await node.commit(builders.batch(claims=[wish]))).claimed[0]
+        return leases
+
+    held = [lease for leases in await asyncio.gather(*map(race, nodes)) for lease in leases]
+    assert len({lease.task_id for lease in held}) == len(held) == limit.held_max
+    for lease in held[:3]:
+        assert await touch(nodes[0], lease, is_given_back=True)
+    again = [lease for leases in await asyncio.gather(*map(race, nodes)) for lease in leases]
+    assert len(again) == limit.taken_max - limit.held_max, "the rate leaves two, the hands three"
 
 
 async def test_a_reader_of_the_journal_never_passes_a_row_that_comes_later(

@@ -3,6 +3,7 @@
 import msgspec
 
 from batuta.model.definition import RetryLogic, TaskDef, TaskTimeoutPolicy, WorkflowTask
+from batuta.model.limit import Limit
 
 SECOND_MS = 1_000
 DELAY_SECONDS_MAX = 2**31 - 1  # where Conductor's int arithmetic saturates (semantics.md d.1)
@@ -27,6 +28,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     is_optional: bool
     is_permissive: bool
     has_timers: bool  # one of its limits is kept by a timer; most policies have none
+    limit_key: str = ""  # under which workers' hands are counted; "" = they are not
 
     @property
     def lease_limit_ms(self) -> int:
@@ -64,7 +66,24 @@ def policy_of(task: WorkflowTask, task_def: TaskDef | None, *, is_worker: bool) 
         start_delay_ms=task.start_delay * SECOND_MS,
         is_optional=task.optional,
         is_permissive=task.permissive,
+        limit_key=found.name if is_limited(found) else "",
         has_timers=is_enforced and max(timeout_seconds, poll_seconds, total_seconds) > 0,
+    )
+
+
+def is_limited(task_def: TaskDef) -> bool:
+    """Say whether a definition limits how many of its tasks are held or taken."""
+    return (task_def.concurrent_exec_limit or 0) > 0 or task_def.rate_limit_per_frequency > 0
+
+
+def limit_of(task_def: TaskDef | None) -> Limit | None:
+    """Return the limit that a definition states; None for none."""
+    if task_def is None or not is_limited(task_def):
+        return None
+    return Limit(
+        held_max=max(task_def.concurrent_exec_limit or 0, 0),
+        taken_max=max(task_def.rate_limit_per_frequency, 0),
+        window_ms=max(task_def.rate_limit_frequency_in_seconds, 1) * SECOND_MS,
     )
 
 

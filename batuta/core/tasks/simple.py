@@ -4,6 +4,7 @@ from batuta.core.draft import Draft
 from batuta.core.graph import SERVED_TYPES, Node
 from batuta.core.tasks.attempt import Attempt, create, delay_fields, start_or_delay
 from batuta.model.change import NeedDomain
+from batuta.model.limit import SEPARATOR
 
 NO_DOMAIN = "NO_DOMAIN"  # in a taskToDomain value: the plain queue
 
@@ -13,6 +14,7 @@ def begin(draft: Draft, attempt: Attempt) -> None:
     node = attempt.node
     domain = domain_of(draft, node)
     queue = f"{domain}:{node.queue}" if domain else node.queue
+    queue = queue.replace(SEPARATOR, "\N{REPLACEMENT CHARACTER}")
     task = create(
         draft,
         attempt,

@@ -32,6 +32,7 @@ from batuta.model.change import (
 from batuta.model.command import Command, StartWorkflow, UpdateReference
 from batuta.model.error import NotFoundError
 from batuta.model.execution import Task, Workflow
+from batuta.model.limit import split_part
 from batuta.runtime.commit.backlog import Backlog, payload_bytes
 from batuta.runtime.queues import Waiter
 from batuta.store.base import Decision, Entry, RunChanges
@@ -125,6 +126,7 @@ class Share:
         "enqueued",
         "entries",
         "execution",
+        "freed",
         "is_damaged",
         "leased",
         "other",
@@ -147,11 +149,13 @@ class Share:
         self.enqueued: dict[str, Enqueue] = {}
         self.timers: dict[tuple[str, str], SetTimer | ClearTimer] = {}
         self.leased: list[PutLease] = []
+        self.freed: set[str] = set()  # keys of limits under which a task was held until now
         self.other: list[Change] = []
         unit.shares.append(self)
 
     def add(self, changes: Sequence[Change], entry: Entry, now_ms: int) -> list[Send]:
         """Take one command's changes: move the run on, merge the records, give out the Sends."""
+        self._note_freed(changes)
         apply(self.execution, changes, now_ms=now_ms)
         self.entries.append(entry)
         sends: list[Send] = []
@@ -173,6 +177,14 @@ class Share:
             elif not isinstance(change, RemoveWorkflow):  # which is written last
                 self.other.append(change)
         return sends
+
+    def _note_freed(self, changes: Sequence[Change]) -> None:
+        leases = self.execution.leases
+        for change in changes if leases else ():
+            if isinstance(change, Release) and (lease := leases.get(change.task_id)):
+                key = split_part(lease.queue)[1]
+                if key:
+                    self.freed.add(key)
 
     @property
     def request_id(self) -> str:

@@ -32,7 +32,7 @@ from batuta.runtime.commit.handout import Handout
 from batuta.runtime.commit.load import TROUBLE_PAUSE_S, TROUBLE_WAIT_S, Loader
 from batuta.runtime.fetch import Fetcher
 from batuta.runtime.queues import Queue, Queues, Waiter
-from batuta.store.base import Accepted, Batch, Committed, Store, Touch, Verdict
+from batuta.store.base import Accepted, Batch, Committed, Part, Store, Touch, Verdict
 
 # Commands a transaction: bounds its latency and memory, and leaves some for the next batch, which
 # is decided while this one syncs. 200 clients in step: 850 chains a second at 256, 1,200 at 100.
@@ -81,6 +81,8 @@ class Committer:
         self._is_awake = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.queues = Queues(now_ms, self._want_claim)
+        # The parts of a queue from which may be claimed now; see ``runtime.limit``.
+        self.parts_of: Callable[[Queue], Sequence[Part]] = lambda _: ()
         fetcher.is_active = self.queues.is_active
         self._gatherer = Gatherer(
             cache=cache,
@@ -123,7 +125,7 @@ class Committer:
             definitions=fetcher.definitions,
             touch=self.touch,
             is_busy=self.is_busy,
-            spawn=self._spawn,
+            spawn=self.spawn,
         )
 
     @property
@@ -222,7 +224,7 @@ class Committer:
             flight = Flight()
             try:
                 self._gather(flight, now_ms)
-                batch = flight.batch(now_ms)
+                batch = flight.batch(now_ms, self.parts_of)
             except Exception as error:  # noqa: BLE001  a bug fails its batch, not the pump
                 _log.exception("gathering a batch failed")
                 for share in flight.shares.values():
@@ -236,7 +238,7 @@ class Committer:
                     self._concluder.look_again(unit)
             if not flight.is_empty:
                 self._in_flight += 1
-                self._spawn(self._commit(flight, batch))
+                self.spawn(self._commit(flight, batch))
 
     def _gather(self, flight: Flight, now_ms: int) -> None:
         """Decide what has arrived and is free to be decided."""
@@ -244,9 +246,9 @@ class Committer:
             is_alone = self._decide_inbox(flight, now_ms)
         finally:  # whatever happened, the runs that are held for a fetch must come back
             if flight.to_load:
-                self._spawn(self._loader.load(flight.to_load))
+                self.spawn(self._loader.load(flight.to_load))
             for work in flight.to_fetch:
-                self._spawn(self._loader.fetch(*work))
+                self.spawn(self._loader.fetch(*work))
         if not is_alone:
             flight.claims = [wanted for wanted in self._claims if wanted.waiter.is_open()]
             self._claims.clear()
@@ -270,7 +272,8 @@ class Committer:
             self._inbox.extendleft(reversed(again))
             self.wake()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the batches; the node is not idle until it is done."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

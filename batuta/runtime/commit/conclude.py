@@ -105,6 +105,8 @@ class Concluder:
             self._on_commit(share)
             for enqueue in share.enqueued.values():
                 self._queues.hint(enqueue.queue)
+            for key in share.freed:
+                self._queues.hint_limit(key)
         for submitted in share.commands:
             submitted.resolve(share.execution)
 

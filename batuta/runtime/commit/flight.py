@@ -1,16 +1,18 @@
 """A batch at the store, with everybody who waits for it."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 from batuta.core.execution import Execution
 from batuta.model.change import Enqueue, Needs, PutLease
 from batuta.model.error import StoreError
 from batuta.model.execution import Lease, lease_expiry_ms
+from batuta.model.limit import split_part
 from batuta.model.payload import EMPTY
 from batuta.runtime.commit.batch import Share, Submitted, Unit
 from batuta.runtime.queues import Queue, Queues, Waiter
 from batuta.runtime.view import Polled
-from batuta.store.base import Batch, Claim, Touch
+from batuta.store.base import Batch, Claim, Part, Touch
 
 
 class ClaimWanted:
@@ -111,14 +113,19 @@ class Flight:
             if not touching.answer.done():
                 touching.answer.set_exception(StoreError(f"the lease was not written: {error}"))
 
-    def batch(self, now_ms: int) -> Batch:
-        """Return what the store is to write."""
+    def batch(self, now_ms: int, parts_of: Callable[[Queue], Sequence[Part]]) -> Batch:
+        """Return what the store is to write; ``parts_of`` says the parts whose limit is known."""
         self.now_ms = now_ms
         return Batch(
             now_ms=now_ms,
             decisions=[unit.decision() for unit in self.units],
             claims=[
-                Claim(queue=c.queue.name, worker_id=c.waiter.worker_id, count=c.waiter.count)
+                Claim(
+                    queue=c.queue.name,
+                    worker_id=c.waiter.worker_id,
+                    count=c.waiter.count,
+                    parts=parts_of(c.queue) if c.queue.parts else (),
+                )
                 for c in self.claims
             ],
             touches=[touching.touch for touching in self.touches],
@@ -135,6 +142,8 @@ class Flight:
             ready.sort(key=lambda pair: (-pair[1].priority, pair[1].task_id))
         grants: dict[str, Grant] = {}
         for share, enqueue in ready:
+            if split_part(enqueue.queue)[1]:
+                continue  # the claim counts what its limit leaves
             queue = queues.get(enqueue.queue)
             if queue.may_have:
                 continue

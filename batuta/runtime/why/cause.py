@@ -21,6 +21,7 @@ class Code(StrEnum):
     NEVER_POLLED = "NEVER_POLLED"  # not since this server was started
     NOT_POLLED = "NOT_POLLED"  # no more
     IN_QUEUE = "IN_QUEUE"  # of a queue that is polled
+    LIMIT_REACHED = "LIMIT_REACHED"  # of how many of its kind are held, or taken in a time
     LEASED = "LEASED"
     RETRY_AT = "RETRY_AT"
     CALLBACK_AT = "CALLBACK_AT"

@@ -2,6 +2,7 @@
 
 from batuta.core.execution import Execution
 from batuta.model.error import NotFoundError
+from batuta.model.limit import Limit, LimitUse
 from batuta.runtime.engine import Engine
 from batuta.runtime.view import Status
 from batuta.runtime.why.cause import Cause, Why
@@ -70,8 +71,18 @@ class _Looking:
                 failing=self._failing(workflow_id),
                 has_messages=workflow_id in self._engine.committer.stored_targets,
                 children=children,
+                limits=await self._limits(execution),
             )
         )
+
+    async def _limits(self, execution: Execution) -> dict[str, tuple[Limit | None, LimitUse]]:
+        """Look up the limits of ready tasks, and how much of them is used."""
+        keys = {
+            execution.graph.node_of(task).policy.limit_key
+            for task in execution.live_tasks()
+            if task.queue is not None and task.task_id not in execution.leases
+        }
+        return {key: await self._engine.gate.use(key, self.now_ms) for key in sorted(keys - {""})}
 
     async def _of_child(self, child_id: str, depth: int) -> list[Cause] | None:
         try:

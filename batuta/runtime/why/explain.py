@@ -13,6 +13,7 @@ from batuta.core.graph import SERVED_TYPES
 from batuta.core.limits.policy import SECOND_MS
 from batuta.model.definition import WorkflowTimeoutPolicy
 from batuta.model.execution import Task, TaskStatus, WorkflowStatus
+from batuta.model.limit import Limit, LimitUse, split_part
 from batuta.runtime.why.cause import Cause, Code, instant, listed
 
 ATTEMPTS_MAX = 20  # failed attempts told of an ended run, the newest
@@ -53,6 +54,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     failing: tuple[Failing, ...] = ()
     has_messages: bool = False
     children: Mapping[str, list[Cause] | None] = {}
+    limits: Mapping[str, tuple[Limit | None, LimitUse]] = {}  # by key
 
 
 def explain(facts: Facts) -> list[Cause]:
@@ -230,7 +232,7 @@ def _leased(facts: Facts, task: Task) -> Cause:
         f"{task.reference_name!r} is held by {worker}, {tense} unless it reports",
         since_ms=lease.started_at_ms,
         until_ms=lease.expires_at_ms,
-        queue=lease.queue,
+        queue=split_part(lease.queue)[0],
         fix="look at that worker; if it has gone, the task is tried again when the lease ends",
     )
 
@@ -251,7 +253,36 @@ def _delayed(facts: Facts, task: Task) -> Cause:
     return _about(task, code, message, since_ms=task.scheduled_at_ms, until_ms=task.due_at_ms)
 
 
+def _limited(facts: Facts, task: Task, queue: str, key: str) -> Cause | None:
+    """Say that a limit keeps the task in its queue; None when it has room."""
+    limit, use = facts.limits.get(key, (None, LimitUse(held=0, taken=0)))
+    if limit is None:
+        return None
+    told = []
+    if 0 < limit.held_max <= use.held:
+        told.append(f"workers hold {use.held} of at most {limit.held_max} (concurrentExecLimit)")
+    if 0 < limit.taken_max <= use.taken:
+        window = f"{limit.window_ms // SECOND_MS} s"
+        most = f"at most {limit.taken_max} in {window} (rateLimitPerFrequency)"
+        told.append(f"{use.taken} were taken of {most}")
+    if not told:
+        return None
+    name = repr(task.reference_name)
+    return _about(
+        task,
+        Code.LIMIT_REACHED,
+        f"{name} waits for room under the limit of task definition {key!r}: {'; '.join(told)}",
+        since_ms=task.due_at_ms or task.updated_at_ms,
+        queue=queue,
+        fix=f"it goes on by itself; to have more at once, raise the limit of {key!r}",
+    )
+
+
 def _queued(facts: Facts, task: Task, queue: str) -> Cause:
+    key = facts.execution.graph.node_of(task).policy.limit_key
+    limited = _limited(facts, task, queue, key) if key else None
+    if limited is not None:
+        return limited
     known = facts.queues.get(queue, QueueFacts())
     others = max(known.ready - 1, 0)
     name = repr(task.reference_name)

@@ -6,6 +6,8 @@ from msgspec.structs import replace
 
 from batuta.model.change import Enqueue, PutLease, Release
 from batuta.model.execution import Lease, lease_expiry_ms
+from batuta.model.limit import Limit, LimitUse, split_part
+from batuta.store.allot import allot, asked, limits_of
 from batuta.store.base import Claim, Touch
 from batuta.store.memory.rows import Held, Ready, State
 
@@ -36,8 +38,36 @@ def release(state: State, change: Release) -> None:
 
 def claim(state: State, wish: Claim, now_ms: int) -> list[Lease]:
     """Lease the most urgent ready tasks of a queue, ``wish.count`` at most."""
+    if wish.parts:
+        return _claim_parts(state, wish, now_ms)
     places = state.queues.get(wish.queue, [])[: wish.count]
     return [_lease(state, wish, task_id, now_ms) for _, _, task_id in places]
+
+
+def limit_use(state: State, key: str, since_ms: int) -> LimitUse:
+    """Return how many tasks of a key are held, and were taken after a time."""
+    held = sum(split_part(row.lease.queue)[1] == key for row in state.held.values())
+    taken = sum(n for at_ms, n in state.taken.get(key, []) if at_ms > since_ms)
+    return LimitUse(held=held, taken=taken)
+
+
+def _claim_parts(state: State, wish: Claim, now_ms: int) -> list[Lease]:
+    heads = {name: state.queues.get(name, [])[:count] for name, count in asked([wish]).items()}
+    limits = limits_of([wish])
+
+    def use_of(key: str, limit: Limit) -> LimitUse:
+        return limit_use(state, key, now_ms - limit.window_ms)
+
+    [shares] = allot([wish], heads, use_of)
+    leases = []
+    for name, count in shares.items():
+        leases += [_lease(state, wish, task_id, now_ms) for _, _, task_id in heads[name][:count]]
+        key = split_part(name)[1]
+        limit = limits.get(key)
+        if limit is not None and limit.taken_max > 0:
+            kept = [one for one in state.taken.get(key, []) if one[0] > now_ms - limit.window_ms]
+            state.taken[key] = [*kept, (now_ms, count)]
+    return leases
 
 
 def touch(state: State, wish: Touch, now_ms: int) -> bool:

@@ -71,6 +71,8 @@ class State:
     ready: dict[str, Ready] = field(default_factory=dict)  # by task id
     queues: dict[str, list[tuple[int, int, str]]] = field(default_factory=dict)  # places, sorted
     held: dict[str, Held] = field(default_factory=dict)  # by task id
+    # By a limit's key: (when, how many) were taken.
+    taken: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     timers: dict[tuple[str, str, TimerKind], int] = field(default_factory=dict)  # due_at_ms
     sends: dict[int, PendingSend] = field(default_factory=dict)
     send_id_last: int = 0

@@ -9,6 +9,7 @@ import msgspec
 
 from batuta.model.error import StoreError
 from batuta.model.execution import Lease, Workflow
+from batuta.model.limit import LimitUse, split_part
 from batuta.model.payload import Payload
 from batuta.store.base import (
     Accepted,
@@ -262,6 +263,16 @@ class MemoryStore:
         """Return how many runs have each status."""
         await self._reach("search")
         return dict(Counter(run.workflow.status.value for run in self.state.runs.values()))
+
+    async def parts(self) -> list[str]:
+        """Return the parts of queues that have ready tasks, by name."""
+        await self._reach("search")
+        return sorted(name for name in self.state.queues if split_part(name)[1])
+
+    async def limit_use(self, key: str, since_ms: int) -> LimitUse:
+        """Return how many tasks of a limit's key are held, and were taken after a time."""
+        await self._reach("search")
+        return queue.limit_use(self.state, key, since_ms)
 
     async def queues(self) -> list[QueueDepth]:
         """Return the queues that have ready or leased tasks, by name."""

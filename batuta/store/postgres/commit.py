@@ -1,12 +1,14 @@
 """One batch, one transaction: lock, judge, write, claim, take journal positions."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from batuta.model.execution import Lease, lease_expiry_ms
+from batuta.model.limit import split_part
 from batuta.store.base import Accepted, Batch, Claim, Committed
-from batuta.store.postgres import statements
+from batuta.store.postgres import limit, statements
 from batuta.store.postgres.judge import Held, Wanted, World, judge, wanted
 from batuta.store.postgres.link import MovedError, Session
 from batuta.store.postgres.read import lease
@@ -136,7 +138,8 @@ async def _write_small(session: Session, rows: Rows) -> None:
 async def _claim(session: Session, batch: Batch, rows: Rows) -> list[list[Lease]]:
     if not batch.claims:
         return []
-    wanted_counts = wishes(batch.claims)
+    shares = await limit.shares(session, batch) if any(c.parts for c in batch.claims) else None
+    wanted_counts = wishes(batch.claims) if shares is None else _sum(shares)
     found = await session.rows(statements.CLAIM, *_columns(list(wanted_counts.items()), 2))
     ready: dict[str, list[Held]] = {}
     for row in found:
@@ -158,17 +161,39 @@ async def _claim(session: Session, batch: Batch, rows: Rows) -> list[list[Lease]
         held = Held(taken, row["seq"], row["priority"], row["at"])
         ready.setdefault(row["queue"], []).append(held)
     session.wrote(len(found))
-    return [_take(rows, ready.get(text(claim.queue), []), claim) for claim in batch.claims]
+    if shares is None:
+        return [
+            _take(rows, ready.get(text(claim.queue), []), claim, claim.count)
+            for claim in batch.claims
+        ]
+    counts = Counter(split_part(row["queue"])[1] for row in found)
+    await limit.take(session, batch.claims, counts, batch.now_ms)
+    return [
+        [
+            lease
+            for name, count in share.items()
+            for lease in _take(rows, ready.get(text(name), []), claim, count)
+        ]
+        for claim, share in zip(batch.claims, shares, strict=True)
+    ]
 
 
-def _take(rows: Rows, ready: list[Held], claim: Claim) -> list[Lease]:
-    """Move the first ``claim.count`` ready tasks into the claim's hands."""
+def _sum(shares: "Sequence[dict[str, int]]") -> dict[str, int]:
+    total: dict[str, int] = {}
+    for share in shares:
+        for name, count in share.items():
+            total[text(name)] = total.get(text(name), 0) + count
+    return total
+
+
+def _take(rows: Rows, ready: list[Held], claim: Claim, count: int) -> list[Lease]:
+    """Move the first ``count`` ready tasks into the claim's hands."""
     leases: list[Lease] = []
-    for held in ready[: claim.count]:
+    for held in ready[:count]:
         taken = msgspec.structs.replace(held.lease, worker_id=text_or_none(claim.worker_id))
         rows.leases[taken.task_id] = Held(taken, held.seq, held.priority, held.queued_at_ms)
         leases.append(taken)
-    del ready[: claim.count]
+    del ready[:count]
     return leases
 
 

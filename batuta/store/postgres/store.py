@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from batuta.model.execution import Lease, Workflow
+from batuta.model.limit import LimitUse
 from batuta.model.payload import Payload
 from batuta.store.base import (
     Batch,
@@ -16,7 +17,7 @@ from batuta.store.base import (
     LogLine,
     QueueDepth,
 )
-from batuta.store.postgres import catalog, find, read, schema, search
+from batuta.store.postgres import catalog, find, limit, read, schema, search
 from batuta.store.postgres.commit import commit, forget_sends
 from batuta.store.postgres.link import CONNECTIONS_MAX, Link, Session, connect
 from batuta.store.query.tree import FoundTask, Page, Query, Sort
@@ -161,6 +162,14 @@ class PostgresStore:
     async def queues(self) -> list[QueueDepth]:
         """Return the queues that have ready or leased tasks, by name."""
         return await self._link.read(search.queues)
+
+    async def parts(self) -> list[str]:
+        """Return the parts of queues that have ready tasks, by name."""
+        return await self._link.read(limit.parts)
+
+    async def limit_use(self, key: str, since_ms: int) -> LimitUse:
+        """Return how many tasks of a limit's key are held, and were taken after a time."""
+        return await self._link.read(partial(limit.use, key=key, since_ms=since_ms))
 
     async def logs(self, task_id: str) -> list[LogLine]:
         """Return a task's log, oldest first."""

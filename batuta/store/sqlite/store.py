@@ -8,6 +8,7 @@ from typing import Any
 import apsw
 
 from batuta.model.execution import Lease, Workflow
+from batuta.model.limit import LimitUse
 from batuta.model.payload import Payload
 from batuta.store.base import (
     Batch,
@@ -23,6 +24,7 @@ from batuta.store.merge import merge
 from batuta.store.query.tree import FoundTask, Page, Query, Sort
 from batuta.store.sqlite import catalog, find, reading
 from batuta.store.sqlite.connection import ConnectionThread, open_connection
+from batuta.store.sqlite.limit import room
 from batuta.store.sqlite.opening import Lock, migrate, take_lock
 from batuta.store.sqlite.trigger import PREPARE
 from batuta.store.sqlite.writing import Writer, forget_sends, parameters
@@ -210,6 +212,14 @@ class SqliteStore:
     async def queues(self) -> list[QueueDepth]:
         """Return the queues that have ready or leased tasks, by name."""
         return await self._searcher.run(catalog.queues)
+
+    async def parts(self) -> list[str]:
+        """Return the parts of queues that have ready tasks, by name."""
+        return await self._searcher.run(room.parts)
+
+    async def limit_use(self, key: str, since_ms: int) -> LimitUse:
+        """Return how many tasks of a limit's key are held, and were taken after a time."""
+        return await self._searcher.run(lambda connection: room.use(connection, key, since_ms))
 
     async def logs(self, task_id: str) -> list[LogLine]:
         """Return a task's log, oldest first."""

@@ -16,6 +16,7 @@ beside a free loop both ways take the same time.
 from collections.abc import Sequence
 
 from batuta.store.sqlite import statements
+from batuta.store.sqlite.limit.room import METER
 
 # The columns of ``batch``: store time, rows by table as JSON arrays (NULL: none), the blob.
 COLUMNS = (
@@ -39,6 +40,7 @@ COLUMNS = (
     "entries",
     "touches",
     "claims",
+    "metered",
     "blob",
 )
 REFUSED = "refused"  # the message of the error when a decision is not to be written
@@ -86,6 +88,7 @@ _BODY = "".join(
         statements.JOURNAL,
         _only_with(["touches"], "touching", ["touches", "now"]),
         _only_with(["claims"], "claiming", ["claims", "now"]),
+        _only_with(["metered"], "metering", ["metered", "now"]),
     )
 )
 
@@ -97,6 +100,7 @@ PREPARE = "".join(
         _view("removal", ["removed"], statements.REMOVAL),
         _view("touching", ["touches", "now"], statements.TOUCHES),
         _view("claiming", ["claims", "now"], statements.CLAIMS),
+        _view("metering", ["metered", "now"], METER),
         _view("batch", COLUMNS, _BODY),
     )
 )

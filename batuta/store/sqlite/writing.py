@@ -10,11 +10,13 @@ from batuta.model.error import StoreError
 from batuta.model.execution import Lease
 from batuta.store.base import Accepted, Batch, Claim, Committed, Stale, Taken, Touch, Verdict
 from batuta.store.merge import Tables, merge
+from batuta.store.sqlite.limit.room import claim_rows, is_limited
 from batuta.store.sqlite.statements import PICKED, TOUCHED
 from batuta.store.sqlite.trigger import CHECK, COLUMNS, REFUSED, WRITE
 
 Parameters = tuple[int | bytes | None, ...]  # of WRITE: by position as in COLUMNS
 
+_CLAIMS, _METERED = COLUMNS.index("claims"), COLUMNS.index("metered")
 _NEVER_MS = -1  # no lease was polled then
 
 # Errors that come from what is written. Any other (disk full, locked) hits all rows alike.
@@ -60,6 +62,7 @@ def parameters(batch: Batch, tables: Tables) -> Parameters:
         tables.entries,
         _touch_rows(batch.touches, batch.now_ms) if batch.touches else (),
         _claim_rows(batch.claims) if batch.claims else (),
+        (),  # metered: known when the claims under limits are, at the time of writing
     )
     arrays = [_encode(rows) if rows else None for rows in rows_by_column]
     return (batch.now_ms, *arrays, b"".join(tables.blobs))
@@ -116,6 +119,8 @@ class Writer:
             StoreError: It, or one of its decisions, could not be written. Where a decision was
                 the reason, the others are written; ``settled`` tells which.
         """
+        if is_limited(batch.claims):
+            written = self._under_limits(connection, batch, written)
         try:
             verdicts = self._write_decisions(connection, batch, written)
         except _OF_THE_ROWS as error:
@@ -136,6 +141,15 @@ class Writer:
                 claimed[index].append(lease)
                 self.temporary_rows += 2
         return Committed(verdicts=verdicts, claimed=claimed, touched=touched)
+
+    def _under_limits(
+        self, connection: apsw.Connection, batch: Batch, written: Parameters
+    ) -> Parameters:
+        """Put in what the claims may take; nobody else writes between this and the batch."""
+        self.statements += 1
+        claims, metered = claim_rows(connection, batch.claims, batch.now_ms)
+        changed = dict(zip(COLUMNS, written, strict=True)) | {"claims": claims, "metered": metered}
+        return tuple(changed.values())
 
     def _write_decisions(
         self, connection: apsw.Connection, batch: Batch, written: Parameters
@@ -162,7 +176,7 @@ class Writer:
                 for d, verdict in _judge(rows).items():
                     verdicts[d] = verdict
                     refused.add(d)
-                written = parameters(batch, merge(batch, refused))
+                written = _with_rows_of(parameters(batch, merge(batch, refused)), written)
             connection.execute(WRITE, written)
             connection.execute("COMMIT")
         except BaseException:
@@ -198,6 +212,12 @@ class Writer:
                 failures.append(failure)
         told = "; ".join(failure.message for failure in failures)
         raise StoreError(told or f"sqlite: {error}; written in two halves") from error
+
+
+def _with_rows_of(fresh: Parameters, before: Parameters) -> Parameters:
+    """Return fresh parameters with the claims of those before: what was counted stays counted."""
+    kept = {"claims": before[_CLAIMS], "metered": before[_METERED]}
+    return tuple((dict(zip(COLUMNS, fresh, strict=True)) | kept).values())
 
 
 def _judge(rows: Sequence[tuple[Any, ...]]) -> dict[int, Verdict]:
