@@ -10,13 +10,14 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 STAMP := .venv/.ready
+JS := tests/sdk/javascript
 
 SEEDS ?= 200
 KILLS ?= 20
 CASES ?= 50000
 ARGS ?=
 
-.PHONY: help setup run test check lint fix sim fuzz bench kill lock clean
+.PHONY: help setup run test check js sdk lint fix sim fuzz bench kill lock clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +45,22 @@ run: setup ## Start the server with the example pipelines and run one of them (C
 test: setup ## Run the tests (ARGS="-k name" selects)
 	@$(BIN)/python -m pytest -q $(ARGS)
 
-check: lint test ## Everything CI runs: style, types, layers, tests
+check: lint js test ## Everything CI runs: style, types, layers, tests
+
+# The tests that need it skip, saying so, where it is not installed; so its absence stops nothing.
+js: ## Install Conductor's JavaScript SDK for its tests, where there is node and npm
+	@if ! { command -v node && command -v npm; } >/dev/null; then \
+		echo "make: no node or no npm: the tests of the JavaScript SDK will skip"; \
+	elif test $(JS)/node_modules/.package-lock.json -nt $(JS)/package-lock.json; then :; \
+	elif $(if $(shell command -v timeout),timeout 180) npm --prefix $(JS) ci --engine-strict --ignore-scripts --no-audit \
+		--no-fund --fetch-retries=1 --fetch-timeout=30000 --loglevel=error >/dev/null; then :; \
+	else \
+		rm -rf $(JS)/node_modules; \
+		echo "make: npm could not install the JavaScript SDK: its tests will skip"; \
+	fi
+
+sdk: setup js ## Run the tests of Conductor's official SDKs, Python and JavaScript
+	@$(BIN)/python -m pytest -q -rs tests/sdk $(ARGS)
 
 lint: setup ## Check style, formatting, types and layers without running anything
 	@$(BIN)/ruff check .
@@ -73,5 +89,5 @@ lock: setup ## Resolve the dependencies anew into requirements-dev.lock (needs u
 		--generate-hashes --upgrade --no-emit-index-url --no-header --quiet -o requirements-dev.lock
 
 clean: ## Remove the environment, the caches and what builds leave behind
-	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	@rm -rf .venv $(JS)/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,8 +1,8 @@
 """A proxy between a client and the server that does to single requests what networks do.
 
-It reads whole requests and whole answers (HTTP/1.1, Content-Length), asks its plan what becomes
-of each, and keeps a ledger of what passed. It has a loop on a thread of its own, because the SDK
-blocks the thread of the test.
+It reads whole requests and whole answers (HTTP/1.1, by length or in chunks), asks its plan what
+becomes of each, and keeps a ledger of what passed. It has a loop on a thread of its own, because
+the SDK blocks the thread of the test.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 STOP_LIMIT_S = 5.0
 DELAY_S = 0.3
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 _NO_BODY = {204, 304}
 
 
@@ -139,15 +140,15 @@ class Proxy:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Handle one request; say whether the connection goes on."""
-        head, body = await _read_message(reader)
+        message = await _read_message(reader)
         self.unanswered += 1
         try:
-            return await self._handle(head, body, writer)
+            return await self._handle(message, writer)
         finally:
             self.unanswered -= 1
 
-    async def _handle(self, head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bool:
-        exchange = self._recognise(head, body)
+    async def _handle(self, message: "Message", writer: asyncio.StreamWriter) -> bool:
+        exchange = self._recognise(message)
         fate = self.plan(exchange)
         if fate is Fate.UNKNOWN:
             self.ledger.append((exchange, fate))
@@ -156,8 +157,8 @@ class Proxy:
             self.ledger.append((exchange, fate))
             return _reset(writer)
         for _ in range(2 if fate is Fate.TWICE else 1):
-            status, raw, answer = await self._forward(head + body)
-        exchange = replace(exchange, status=status, answer=answer)
+            answer = await self._forward(message.raw)
+        exchange = replace(exchange, status=answer.status, answer=answer.body)
         if fate is Fate.PASS:
             fate = self.plan(exchange)
         self.ledger.append((exchange, fate))
@@ -167,36 +168,65 @@ class Proxy:
             case Fate.RESET:
                 return _reset(writer)
             case Fate.CUT:
-                await _write(writer, raw[: -max(len(answer) // 2, 1)])
+                await _write(writer, answer.raw[: -max(len(answer.body) // 2, 1)])
                 return False
             case Fate.DELAY:
                 await asyncio.sleep(DELAY_S)
-        return await _write(writer, raw)
+        return await _write(writer, answer.raw)
 
-    def _recognise(self, head: bytes, body: bytes) -> Exchange:
-        method, target = head.split(b"\r\n", 1)[0].decode().split(" ")[:2]
-        key = (method, target, body)
+    def _recognise(self, message: "Message") -> Exchange:
+        method, target = message.first_line.split(" ")[:2]
+        key = (method, target, message.body)
         self._seen[key] += 1
         url = urlsplit(target)
-        return Exchange(method, url.path, url.query, body, self._seen[key])
+        return Exchange(method, url.path, url.query, message.body, self._seen[key])
 
-    async def _forward(self, request: bytes) -> tuple[int, bytes, bytes]:
-        """Send a request on a connection of its own; give status, whole answer and its body."""
+    async def _forward(self, request: bytes) -> "Message":
+        """Send a request on a connection of its own; give the whole answer."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._server_port)
         try:
             writer.write(request)
             await writer.drain()
-            head, body = await _read_message(reader)
+            return await _read_message(reader)
         finally:
             await _close(writer)
-        return int(head.split(b" ", 2)[1]), head + body, body
 
 
-async def _read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+@dataclass(frozen=True)
+class Message:
+    """A request or an answer, as it went over the wire and with its body made whole."""
+
+    raw: bytes
+    body: bytes
+
+    @property
+    def first_line(self) -> str:
+        return self.raw.split(b"\r\n", 1)[0].decode()
+
+    @property
+    def status(self) -> int:
+        return int(self.first_line.split(" ", 2)[1])
+
+
+async def _read_message(reader: asyncio.StreamReader) -> Message:
     head = await reader.readuntil(b"\r\n\r\n")
-    assert b"transfer-encoding" not in head.lower(), "the Python SDK and we send lengths"
+    if _CHUNKED.search(head):
+        raw, body = await _read_chunks(reader)
+        return Message(head + raw, body)
     found = _LENGTH.search(head)
-    return head, await reader.readexactly(int(found.group(1))) if found else b""
+    body = await reader.readexactly(int(found.group(1))) if found else b""
+    return Message(head + body, body)
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Read a body in chunks without trailers, as Node sends it; give it raw and whole."""
+    raw, body = b"", b""
+    while True:
+        size = await reader.readuntil(b"\r\n")
+        chunk = await reader.readexactly(int(size, 16) + 2)
+        raw, body = raw + size + chunk, body + chunk[:-2]
+        if len(chunk) == 2:
+            return raw, body
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
