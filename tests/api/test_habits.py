@@ -63,7 +63,7 @@ async def test_a_changed_task_definition_leaves_running_runs_alone(client: Clien
 
 
 async def test_fields_that_are_only_kept_come_back_and_change_nothing(client: Client) -> None:
-    """gotchas.md 20 and 50: kept, given back, and not acted on yet, as in Conductor."""
+    """gotchas.md 20: kept, given back, and not acted on yet, as in Conductor."""
     kept: dict[str, Any] = {
         "rateLimitConfig": {"rateLimitKey": "k", "concurrentExecLimit": 1},
         "cacheConfig": {"key": "k", "ttlInSecond": 60},
@@ -72,8 +72,6 @@ async def test_fields_that_are_only_kept_come_back_and_change_nothing(client: Cl
         "enforceSchema": True,
     }
     task = simple("a", onStateChange={"onSuccess": [{"type": "t", "payload": {}}]})
-    limited = {"name": "a", "rateLimitPerFrequency": 1, "rateLimitFrequencyInSeconds": 3600}
-    await client.ask("POST /api/metadata/taskdefs", [limited])
     await client.ask("PUT /api/metadata/workflow", [workflow(task, **kept)])
     start = {"name": "w", "idempotencyKey": "once", "idempotencyStrategy": "FAIL"}
 
@@ -86,6 +84,18 @@ async def test_fields_that_are_only_kept_come_back_and_change_nothing(client: Cl
     read = (await client.ask("GET /api/metadata/workflow/w")).json
     assert {key: read[key] for key in kept} == kept
     assert read["tasks"][0]["onStateChange"] == task["onStateChange"]
+
+
+async def test_no_more_tasks_are_polled_than_a_rate_allows(client: Client) -> None:
+    """gotchas.md 50: here it holds on every store."""
+    limited = {"name": "a", "rateLimitPerFrequency": 1, "rateLimitFrequencyInSeconds": 3600}
+    await client.ask("POST /api/metadata/taskdefs", [limited])
+    for _ in range(2):
+        await started(client, simple("a"))
+
+    taken = (await client.ask("GET /api/tasks/poll/batch/a?count=2&timeout=2000")).json
+    assert len(taken) == 1
+    assert (await client.ask("GET /api/tasks/poll/batch/a?count=2&timeout=100")).json == []
     assert (await client.ask("GET /api/metadata/taskdefs/a")).json["rateLimitPerFrequency"] == 1
 
 

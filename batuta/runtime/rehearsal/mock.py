@@ -57,9 +57,7 @@ class Part:
         """
         key = _key(task, self._left)
         if key is None:
-            self._miss(
-                task, task.reference_name, "has no mock; give one, or [] to leave it open"
-            )
+            self._miss(task, task.reference_name, "has no mock; give one, or [] to leave it open")
             return None
         if self._left[key]:
             return self._left[key].popleft()

@@ -8,8 +8,9 @@ import msgspec
 from batuta.model.execution import Lease, lease_expiry_ms
 from batuta.model.limit import split_part
 from batuta.store.base import Accepted, Batch, Claim, Committed
-from batuta.store.postgres import limit, statements
+from batuta.store.postgres import statements
 from batuta.store.postgres.judge import Held, Wanted, World, judge, wanted
+from batuta.store.postgres.limit import room
 from batuta.store.postgres.link import MovedError, Session
 from batuta.store.postgres.read import lease
 from batuta.store.postgres.rows import (
@@ -138,7 +139,7 @@ async def _write_small(session: Session, rows: Rows) -> None:
 async def _claim(session: Session, batch: Batch, rows: Rows) -> list[list[Lease]]:
     if not batch.claims:
         return []
-    shares = await limit.shares(session, batch) if any(c.parts for c in batch.claims) else None
+    shares = await room.shares(session, batch) if any(c.parts for c in batch.claims) else None
     wanted_counts = wishes(batch.claims) if shares is None else _sum(shares)
     found = await session.rows(statements.CLAIM, *_columns(list(wanted_counts.items()), 2))
     ready: dict[str, list[Held]] = {}
@@ -167,7 +168,7 @@ async def _claim(session: Session, batch: Batch, rows: Rows) -> list[list[Lease]
             for claim in batch.claims
         ]
     counts = Counter(split_part(row["queue"])[1] for row in found)
-    await limit.take(session, batch.claims, counts, batch.now_ms)
+    await room.take(session, batch.claims, counts, batch.now_ms)
     return [
         [
             lease

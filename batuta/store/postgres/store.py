@@ -17,8 +17,9 @@ from batuta.store.base import (
     LogLine,
     QueueDepth,
 )
-from batuta.store.postgres import catalog, find, limit, read, schema, search
+from batuta.store.postgres import catalog, find, read, schema, search
 from batuta.store.postgres.commit import commit, forget_sends
+from batuta.store.postgres.limit import room
 from batuta.store.postgres.link import CONNECTIONS_MAX, Link, Session, connect
 from batuta.store.query.tree import FoundTask, Page, Query, Sort
 
@@ -165,11 +166,11 @@ class PostgresStore:
 
     async def parts(self) -> list[str]:
         """Return the parts of queues that have ready tasks, by name."""
-        return await self._link.read(limit.parts)
+        return await self._link.read(room.parts)
 
     async def limit_use(self, key: str, since_ms: int) -> LimitUse:
         """Return how many tasks of a limit's key are held, and were taken after a time."""
-        return await self._link.read(partial(limit.use, key=key, since_ms=since_ms))
+        return await self._link.read(partial(room.use, key=key, since_ms=since_ms))
 
     async def logs(self, task_id: str) -> list[LogLine]:
         """Return a task's log, oldest first."""

@@ -1,0 +1,1 @@
+"""Claims under limits, in PostgreSQL."""
