@@ -62,7 +62,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Published(Enum):
-    """How much of a DO_WHILE's output its own tasks read while it runs.
+    """How much of a DO_WHILE's output its own tasks and its condition read while it runs.
 
     STATE: the pass it is in (and its item); PASSES: what earlier passes gave, which costs the
     more the more there are.
@@ -84,6 +84,7 @@ class Node:
 
     __slots__ = (
         "child_template",
+        "condition_reads",
         "constant_input",
         "default_template",
         "input_template",
@@ -131,6 +132,9 @@ class Node:
         is_listed = task.type == "DO_WHILE" and items is not None
         self.items_template = compile_template(items) if is_listed else None
         self.published = Published.STATE if is_listed else Published.NOTHING
+        # What a DO_WHILE's own parameters, which its condition sees, read of its output.
+        is_loop = task.type == "DO_WHILE"
+        self.condition_reads = _reading(self, self) if is_loop else Published.NOTHING
 
     @property
     def is_worker(self) -> bool:
@@ -315,7 +319,8 @@ class Graph:
                 self._index(inner, node, nodes)
             if node.type == "DO_WHILE":
                 members = (n for n in nodes.values() if node.reference_name in n.loops)
-                reads = (node.published, *(_reading(member, node) for member in members))
+                reads = [node.published, node.condition_reads]
+                reads += [_reading(member, node) for member in members]
                 node.published = max(reads, key=lambda published: published.value)
 
 

@@ -82,7 +82,7 @@ def go_back(draft: Draft, task: Task, number: int) -> None:
 
 
 def _publish(draft: Draft, task: Task) -> None:
-    """Give a loop under way the output that its own tasks read of it."""
+    """Give a loop under way the output that its own tasks and its condition read of it."""
     node = draft.execution.graph.node_of(task)
     if node.published is Published.PASSES:
         draft.put(task, output=loop_output(draft, task))
@@ -228,6 +228,8 @@ def _condition(draft: Draft, task: Task) -> Any:
     execution = draft.execution
     node = execution.graph.node_of(task)
     source = node.task.loop_condition or ""
+    if node.condition_reads is not Published.NOTHING:
+        _publish(draft, task)  # this pass with it
     try:
         values = dict(resolve_input(draft, node, task.task_id).value)
     except TemplateError as error:
