@@ -108,6 +108,16 @@ class Send(msgspec.Struct, frozen=True):
     command: Command
 
 
+class SendInPlace(msgspec.Struct, frozen=True):
+    """The run's Send to ``workflow_id`` is settled by this decision, without a row.
+
+    Written by the committer, never by ``decide``. The store refuses the decision as stale when
+    it has a Send of this run for that one: what one run sends to another stays in order.
+    """
+
+    workflow_id: str
+
+
 class DropSend(msgspec.Struct, frozen=True):
     """The run has consumed a stored Send; the store refuses the decision when it is gone."""
 
@@ -147,6 +157,7 @@ Change = (
     | SetTimer
     | ClearTimer
     | Send
+    | SendInPlace
     | DropSend
     | AddLog
     | Reserve

@@ -32,6 +32,7 @@ from batuta.runtime.fetch import Fetcher, ScriptRunner, whole_run, whole_tasks
 from batuta.runtime.lifecycle import Supervisor
 from batuta.runtime.limit.gate import Gate
 from batuta.runtime.operations import Operations
+from batuta.runtime.quarantine.rearm import Quarantined
 from batuta.runtime.queues import Waiter
 from batuta.runtime.rehearsal.rehearse import Rehearsals
 from batuta.runtime.search import Searches
@@ -51,6 +52,7 @@ from batuta.runtime.view import (
 )
 from batuta.runtime.waiting import Waiting
 from batuta.store.base import Catalog, Journal, LogLine, Search, Store
+from batuta.store.failing import Quarantine
 
 PRIORITY_MAX = 99
 RECENT_MAX = 20  # runs that status shows
@@ -60,7 +62,7 @@ DRAIN_S = 10.0  # how long stopping waits for what was accepted
 _log = logging.getLogger(__name__)
 
 
-class EngineStore(Store, Catalog, Journal, Search, Protocol):
+class EngineStore(Store, Catalog, Journal, Search, Quarantine, Protocol):
     """Everything that the engine keeps, in one database."""
 
 
@@ -116,21 +118,30 @@ class Engine:
         self.timers = Timers(store, self.committer, now_ms)
         self.supervisor = Supervisor(now_ms)
         self.listeners: list[Callable[[Share], None]] = []
-        self.operations = Operations(store, self.committer)
+        self._add_facades(scripts, environment, is_strict=is_strict)
+        self.is_ready = False
+        self.is_draining = False
+
+    def _add_facades(
+        self, scripts: ScriptRunner, environment: Mapping[str, str] | None, *, is_strict: bool
+    ) -> None:
+        """Put together what stands beside the path of a step."""
+        self.quarantine = Quarantined(self._store, self.timers)
+        self.operations = Operations(self._store, self.committer)
         self.waiting = Waiting(self.committer, self.listeners)
-        self.rehearsals = Rehearsals(store, scripts, now_ms, environment, is_strict=is_strict)
+        self.rehearsals = Rehearsals(
+            self._store, scripts, self._now_ms, environment, is_strict=is_strict
+        )
         self.gate = Gate(
-            store,
+            self._store,
             definitions=self.definitions,
             queues=self.committer.queues,
             spawn=self.committer.spawn,
-            is_shared=store.is_shared,
+            is_shared=self._store.is_shared,
         )
         self.committer.parts_of = self.gate.parts_of
-        self._leases = Leases(store, self.committer, self._cache)
+        self._leases = Leases(self._store, self.committer, self._cache)
         self.extend_lease = self._leases.extend
-        self.is_ready = False
-        self.is_draining = False
 
     async def take_back_local_leases(self) -> int:
         """Make ready what in-process workers of a dead process held; before this node is live."""
@@ -330,6 +341,7 @@ class Engine:
             queues=queue_states(await self._store.queues(), polls),
             recent=await self._store.recent(limit=RECENT_MAX),
             loops=self.supervisor.report(),
+            quarantined_count=await self.quarantine.count(),
         )
 
     # -- inside ---------------------------------------------------------------------------------

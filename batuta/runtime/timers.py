@@ -2,8 +2,9 @@
 
 Tables are the truth. A node holds in memory only what is due within HORIZON_MS and was committed
 here or read at the last pass; a pass a second reads the tables again, so that losing every hint
-costs one second. A timer never fires before store time reaches it. A command that fails is tried
-again with back-off and set aside after FAILURES_MAX: one poison row delays nobody else.
+costs one second. A timer never fires before store time reaches it. A command that fails is noted
+in its row, tried again with back-off and quarantined after FAILURES_MAX (design 008): one poison
+row delays nobody else, and every node knows of it.
 """
 
 import asyncio
@@ -11,8 +12,10 @@ import contextlib
 import heapq
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from batuta.model.change import ClearTimer, Send
 from batuta.model.command import (
@@ -22,36 +25,37 @@ from batuta.model.command import (
     FireTimer,
     RetryWorkflow,
     StartWorkflow,
+    TimerKind,
     decode_command,
 )
-from batuta.model.error import BatutaError, NotFoundError
+from batuta.model.error import BatutaError, NotFoundError, StoreError
 from batuta.model.execution import Lease, TaskStatus
 from batuta.model.payload import EMPTY
 from batuta.runtime.clock import pause
 from batuta.runtime.commit.batch import Share
 from batuta.runtime.commit.committer import Committer
-from batuta.store.base import Store
+from batuta.runtime.quarantine.backoff import BACK_OFF_MS, failed_again
+from batuta.store.base import PendingSend, Store
+from batuta.store.failing import LEASE, SEND, Failing, Quarantine
 
 PASS_S = 1.0  # between two readings of the tables
 HORIZON_MS = 5_000  # how far ahead memory looks; five passes, so that none is missed
 DUE_MAX = 2_000  # rows of each kind read in one pass
 FULL_PASS_S = 0.05  # after a pass that hit DUE_MAX
-FAILURES_MAX = 5  # then a row is set aside until the next start
-BACK_OFF_MS = 1_000  # after the first failure; doubles
-
-SEND = "SEND"  # the kind of a stored Send's key
-
 _log = logging.getLogger(__name__)
 
 _Key = tuple[str, str, str]  # workflow id, task id or send id, kind
 
 
-class Failure(msgspec.Struct, frozen=True):
-    """How often a row failed, and how the last time; ``retry_at_ms`` 0: it is set aside."""
+class DueStore(Store, Quarantine, Protocol):
+    """What is due, and where its failures are noted."""
 
-    count: int
-    error: str
-    retry_at_ms: int = 0
+
+class _Job(msgspec.Struct, frozen=True):
+    """A command that is to be submitted, and the row it comes from."""
+
+    command: Command
+    row: Failing
 
 
 class _Entry(msgspec.Struct, order=True):
@@ -64,23 +68,24 @@ class _Entry(msgspec.Struct, order=True):
 class Timers:
     """Submits commands when they are due. Run ``run`` as a supervised loop."""
 
-    def __init__(self, store: Store, committer: Committer, now_ms: Callable[[], int]) -> None:
+    def __init__(self, store: DueStore, committer: Committer, now_ms: Callable[[], int]) -> None:
         self._store = store
         self._committer = committer
         self.now_ms = now_ms
         self._heap: list[_Entry] = []
         self._due: dict[_Key, int] = {}
-        self._commands: dict[_Key, tuple[Command, int | None]] = {}
-        self._failures: dict[_Key, Failure] = {}
+        self._jobs: dict[_Key, _Job] = {}
+        # What failed for a reason of others, a store in trouble say, and waits out a back-off
+        # that no row has.
+        self._in_trouble: dict[_Key, Failing] = {}
         self._running: set[_Key] = set()
         # Set anew by what its own firing committed (CONTINUE), while that is still running.
-        self._following: dict[_Key, tuple[int, Command]] = {}
+        self._following: dict[_Key, tuple[int, _Job]] = {}
         self._wake_handle: asyncio.TimerHandle | None = None
         self._is_hinted = asyncio.Event()
         self._stored_since: set[str] = set()  # targets of Sends stored since the last pass began
         self._in_work: set[asyncio.Task[None]] = set()
         self._is_stopped = False
-        self.set_aside: dict[_Key, str] = {}
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Read what is due, a pass a second and whenever a Send was stored."""
@@ -108,33 +113,32 @@ class Timers:
         self._stored_since.clear()
         due = await self._store.due(self.now_ms() + HORIZON_MS, DUE_MAX)
         for timer in due.timers:
-            fire = FireTimer(
-                workflow_id=timer.workflow_id,
-                task_id=timer.task_id,
-                kind=timer.kind,
-                due_at_ms=timer.due_at_ms,
-            )
-            self._add((timer.workflow_id, timer.task_id, timer.kind), timer.due_at_ms, fire)
+            self._add_timer(timer.workflow_id, timer.task_id, timer.kind, timer.due_at_ms)
         for lease in due.leases:
             self._add_lease(lease)
-        seen: set[str] = set()
+        failed = {row.mark: row for row in due.failing if row.kind == SEND}
+        for row in due.failing:
+            self._add_failed(row)
+        seen = {send.workflow_id for send in due.sends}
         for send in due.sends:
-            # In order for each target: the next one comes when this one is consumed.
-            if send.workflow_id not in seen:
-                seen.add(send.workflow_id)
-                key = (send.workflow_id, str(send.send_id), SEND)
-                self._add(key, 0, decode_command(send.document), send.send_id)
+            # In order for each pair of runs: the next one comes when this one is consumed.
+            await self._add_send(send, failed.get(send.send_id))
         self._committer.stored_targets.update(seen)
         if len(due.sends) < DUE_MAX:
             self._committer.know_targets(are_known=True)
             gone = before - seen - self._stored_since
             self._committer.stored_targets.difference_update(gone)
             self._forget_consumed({str(send.send_id) for send in due.sends})
-        return max(len(due.timers), len(due.leases), len(due.sends)) >= DUE_MAX
+        sizes = (len(due.timers), len(due.leases), len(due.sends), len(due.failing))
+        return max(sizes) >= DUE_MAX
+
+    def hint(self) -> None:
+        """Have the tables read soon."""
+        self._is_hinted.set()
 
     def _forget_consumed(self, send_ids: set[str]) -> None:
         """Try no more to deliver Sends that another node has delivered."""
-        for key in [key for key in self._failures if key[2] == SEND and key[1] not in send_ids]:
+        for key in [key for key in self._in_trouble if key[2] == SEND and key[1] not in send_ids]:
             self._forget(key)
 
     def on_commit(self, share: Share) -> None:
@@ -146,15 +150,10 @@ class Timers:
             if isinstance(change, ClearTimer):
                 self._forget(key)
             elif change.due_at_ms <= until_ms:
-                fire = FireTimer(
-                    workflow_id=workflow_id,
-                    task_id=change.task_id,
-                    kind=change.kind,
-                    due_at_ms=change.due_at_ms,
-                )
+                job = _timer_job(workflow_id, change.task_id, change.kind, change.due_at_ms)
                 if key in self._running:
-                    self._following[key] = (change.due_at_ms, fire)
-                self._add(key, change.due_at_ms, fire)
+                    self._following[key] = (change.due_at_ms, job)
+                self._add(key, change.due_at_ms, job)
             else:
                 self._forget(key)
         for put in share.leased:
@@ -172,39 +171,59 @@ class Timers:
         if lease.expires_at_ms <= self.now_ms() + HORIZON_MS:
             self._add_lease(lease)
 
-    def failures_of(self, workflow_id: str) -> list[tuple[str, str, Failure]]:
-        """Return (kind, task id or "", failure) of a run's rows that fail or are set aside."""
-        found = dict(self._failures)
-        found |= {key: Failure(FAILURES_MAX, error) for key, error in self.set_aside.items()}
-        return [
-            (kind, "" if kind == SEND else task_id, failure)
-            for (run, task_id, kind), failure in found.items()
-            if run == workflow_id
-        ]
+    def in_trouble(self, workflow_id: str) -> list[Failing]:
+        """Return a run's rows that this node could not submit for a reason that is not theirs."""
+        return [row for key, row in self._in_trouble.items() if key[0] == workflow_id]
+
+    def _add_timer(self, workflow_id: str, task_id: str, kind: TimerKind, due_at_ms: int) -> None:
+        job = _timer_job(workflow_id, task_id, kind, due_at_ms)
+        self._add((workflow_id, task_id, kind), due_at_ms, job)
 
     def _add_lease(self, lease: Lease) -> None:
-        expire = ExpireLease(
-            workflow_id=lease.workflow_id, task_id=lease.task_id, poll_count=lease.poll_count
-        )
-        self._add((lease.workflow_id, lease.task_id, "LEASE"), lease.expires_at_ms, expire)
+        job = _lease_job(lease.workflow_id, lease.task_id, lease.poll_count)
+        self._add((lease.workflow_id, lease.task_id, LEASE), lease.expires_at_ms, job)
 
-    def _add(self, key: _Key, due_at_ms: int, command: Command, send_id: int | None = None) -> None:
-        if key in self._running or key in self.set_aside:
+    def _add_failed(self, row: Failing) -> None:
+        """Take a timer or a lease whose back-off ends soon."""
+        if row.kind == SEND or row.retry_at_ms is None:
             return
-        if key in self._failures and key in self._due:
+        if row.kind == LEASE:
+            job = _lease_job(row.workflow_id, row.task_id, row.mark)
+        else:
+            job = _timer_job(row.workflow_id, row.task_id, TimerKind(row.kind), row.mark)
+        key = (row.workflow_id, row.task_id, row.kind)
+        self._add(key, row.retry_at_ms, _Job(job.command, row))
+
+    async def _add_send(self, send: PendingSend, row: Failing | None) -> None:
+        row = row or _row(send.workflow_id, SEND, mark=send.send_id)
+        try:
+            command = decode_command(send.document)
+        except msgspec.MsgspecError as error:
+            await self._note(failed_again(row, error, self.now_ms(), is_hopeless=True))
+            return
+        key = (send.workflow_id, str(send.send_id), SEND)
+        self._add(key, row.retry_at_ms or 0, _Job(command, row))
+
+    def _add(self, key: _Key, due_at_ms: int, job: _Job) -> None:
+        if key in self._running:
+            return
+        if key in self._in_trouble and key in self._due:
             return  # its back-off stands
         if self._due.get(key) == due_at_ms:
             return
+        self._push(key, due_at_ms, job)
+
+    def _push(self, key: _Key, due_at_ms: int, job: _Job) -> None:
         self._due[key] = due_at_ms
-        self._commands[key] = (command, send_id)
+        self._jobs[key] = job
         heapq.heappush(self._heap, _Entry(due_at_ms, key))
         if self._heap[0].key == key:
             self._set_alarm()
 
     def _forget(self, key: _Key) -> None:
         self._due.pop(key, None)
-        self._commands.pop(key, None)
-        self._failures.pop(key, None)
+        self._jobs.pop(key, None)
+        self._in_trouble.pop(key, None)
         self._following.pop(key, None)
 
     def _set_alarm(self) -> None:
@@ -228,25 +247,24 @@ class Timers:
         self._set_alarm()
 
     def _fire(self, key: _Key) -> None:
-        command, send_id = self._commands.pop(key)
+        job = self._jobs.pop(key)
         self._running.add(key)
-        task = asyncio.get_running_loop().create_task(self._deliver(key, command, send_id))
+        task = asyncio.get_running_loop().create_task(self._deliver(key, job))
         self._in_work.add(task)
         task.add_done_callback(self._in_work.discard)
 
-    async def _deliver(self, key: _Key, command: Command, send_id: int | None) -> None:
+    async def _deliver(self, key: _Key, job: _Job) -> None:
+        is_send = job.row.kind == SEND
         try:
-            await self._submit(command, send_id)
+            await self._submit(job.command, job.row.mark if is_send else None)
         except Exception as error:  # noqa: BLE001  one row's failure is noted, not raised
-            self._running.discard(key)
-            self._following.pop(key, None)  # the next pass finds it
-            self._note_failure(key, command, send_id, error)
+            await self._note_failure(key, job, error)
         else:
             self._running.discard(key)
-            self._failures.pop(key, None)
+            self._in_trouble.pop(key, None)
             if (following := self._following.pop(key, None)) is not None:
                 self._add(key, *following)
-            if send_id is not None:
+            if is_send:
                 self._is_hinted.set()
 
     async def _submit(self, command: Command, send_id: int | None) -> None:
@@ -279,26 +297,33 @@ class Timers:
             )
             await self._committer.submit(ended, actor="timer")
 
-    def _note_failure(
-        self, key: _Key, command: Command, send_id: int | None, error: Exception
-    ) -> None:
+    async def _note_failure(self, key: _Key, job: _Job, error: Exception) -> None:
+        """Have the row say that it failed; the next passes find it when it is due again."""
         # A store in trouble, or others who write the same run, say nothing about this row.
         is_its_own = not (isinstance(error, BatutaError) and error.is_retryable)
-        before = self._failures.get(key)
-        count = (before.count if before else 0) + is_its_own
-        if count >= FAILURES_MAX:
-            self.set_aside[key] = str(error)
-            self._failures.pop(key, None)
-            _log.error("set aside after %d failures: %r: %s", count, command, error)
+        is_noted = is_its_own and await self._note(failed_again(job.row, error, self.now_ms()))
+        self._running.discard(key)
+        self._following.pop(key, None)  # the next pass finds it
+        if is_noted:
+            self._in_trouble.pop(key, None)
             return
         if not isinstance(error, BatutaError):
-            _log.warning("%r failed and is tried again: %r", command, error)
-        due_at_ms = self.now_ms() + (BACK_OFF_MS << max(count - 1, 0))
-        self._failures[key] = Failure(count, str(error), due_at_ms)
-        self._due[key] = due_at_ms
-        self._commands[key] = (command, send_id)
-        heapq.heappush(self._heap, _Entry(due_at_ms, key))
-        self._set_alarm()
+            _log.warning("%r failed and is tried again: %r", job.command, error)
+        due_at_ms = self.now_ms() + BACK_OFF_MS
+        self._in_trouble[key] = replace(job.row, error=str(error), retry_at_ms=due_at_ms)
+        self._push(key, due_at_ms, job)
+
+    async def _note(self, failed: Failing) -> bool:
+        """Write a failure into its row; False when the store could not be asked to."""
+        try:
+            is_counted = await self._store.note_failure(failed)
+        except StoreError:
+            return False
+        if is_counted and failed.retry_at_ms is None:
+            _log.error("quarantined after %d failures: %r", failed.attempts, failed)
+        elif is_counted:
+            _log.warning("a row failed and is tried again: %r", failed)
+        return True
 
     async def _rest(self) -> None:
         """Wait for the next pass, or for a hint."""
@@ -308,3 +333,26 @@ class Timers:
                 await asyncio.wait_for(asyncio.shield(hint), PASS_S)
         finally:
             hint.cancel()
+
+
+def _row(workflow_id: str, kind: str, task_id: str = "", *, mark: int) -> Failing:
+    """Return a row that has not failed."""
+    return Failing(
+        workflow_id=workflow_id,
+        kind=kind,
+        task_id=task_id,
+        mark=mark,
+        attempts=0,
+        error="",
+        retry_at_ms=0,
+    )
+
+
+def _timer_job(workflow_id: str, task_id: str, kind: TimerKind, due_at_ms: int) -> _Job:
+    command = FireTimer(workflow_id=workflow_id, task_id=task_id, kind=kind, due_at_ms=due_at_ms)
+    return _Job(command, _row(workflow_id, kind.value, task_id, mark=due_at_ms))
+
+
+def _lease_job(workflow_id: str, task_id: str, poll_count: int) -> _Job:
+    command = ExpireLease(workflow_id=workflow_id, task_id=task_id, poll_count=poll_count)
+    return _Job(command, _row(workflow_id, LEASE, task_id, mark=poll_count))

@@ -99,6 +99,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     queues: list[QueueState]
     recent: list[Workflow]
     loops: dict[str, dict[str, Any]]
+    quarantined_count: int = 0
 
 
 def queue_states(depths: Sequence[QueueDepth], last_polls: Mapping[str, int]) -> list[QueueState]:

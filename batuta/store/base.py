@@ -15,6 +15,7 @@ from batuta.model.command import TimerKind
 from batuta.model.execution import Lease, Task, Workflow
 from batuta.model.limit import Limit, LimitUse
 from batuta.model.payload import Payload
+from batuta.store.failing import Failing
 from batuta.store.query.tree import FoundTask, Page, Query, Sort
 
 JOURNAL_ENTRY_BYTES_MAX = 300  # on the one-step path; a promise that tests/unit checks
@@ -162,12 +163,16 @@ class PendingSend(msgspec.Struct, frozen=True, kw_only=True):
 class Due(msgspec.Struct, frozen=True, kw_only=True):
     """What wants a command within the horizon, soonest first, at most ``limit`` of each.
 
-    ``sends``: of each target only the oldest, so that one that is stuck hides no other's.
+    ``sends``: of each target only the oldest, so that one that is stuck hides no other's; and
+    those that failed and may be tried again. Behind one that failed nothing of its sender for
+    its target is there. ``timers`` and ``leases`` have not failed; what has failed and is due
+    again, Sends too, is in ``failing``.
     """
 
     timers: list[DueTimer]
     leases: list[Lease]
     sends: list[PendingSend]
+    failing: list[Failing] = []
 
 
 class Store(Protocol):
@@ -210,7 +215,7 @@ class Store(Protocol):
         ...
 
     async def due(self, until_ms: int, limit: int) -> Due:
-        """Return timers and lease expiries up to ``until_ms`` and each run's next Send."""
+        """Return timers and lease expiries up to ``until_ms`` and each run's next Sends."""
         ...
 
     async def held_by(self, worker_id: str) -> list[Lease]:

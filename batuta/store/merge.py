@@ -30,6 +30,7 @@ from batuta.model.change import (
     Reserve,
     RetireTask,
     Send,
+    SendInPlace,
     SetTimer,
 )
 from batuta.model.command import TimerKind, encode_command
@@ -50,6 +51,7 @@ class Tables(msgspec.Struct, kw_only=True):
     - versions: d, workflow_id, version_from
     - releases: d, workflow_id, task_id, poll_count (None: not compared), expired_at_ms or None
     - drops: d, send_id
+    - in_place: d, workflow_id of the sender, of the target
     - reserves: d, scope, key, workflow_id, until_ms
     - workflows: Workflow, version, updated_at_ms, at and size of input, output, variables
     - bumps: workflow_id, version, updated_at_ms; runs of which nothing but that changed
@@ -59,7 +61,7 @@ class Tables(msgspec.Struct, kw_only=True):
     - queued, by task_id: workflow_id, Enqueue
     - leases, by task_id: PutLease
     - timers, by workflow_id, task_id and kind: due_at_ms, or None when it is cleared
-    - sends: workflow_id of the target, at, size
+    - sends: workflow_id of the target, at, size, workflow_id of the sender
     - logs: task_id, created_at_ms, line
     - removed: workflow_id
     - entries: workflow_id, version, at_ms, kind, actor, request_id, at, size
@@ -71,6 +73,7 @@ class Tables(msgspec.Struct, kw_only=True):
     versions: list[Row] = field(default_factory=list)
     releases: list[Row] = field(default_factory=list)
     drops: list[Row] = field(default_factory=list)
+    in_place: list[Row] = field(default_factory=list)
     reserves: list[Row] = field(default_factory=list)
     workflows: list[Row] = field(default_factory=list)
     bumps: list[Row] = field(default_factory=list)
@@ -212,9 +215,14 @@ def _clear_timer(tables: Tables, _d: int, run: RunChanges, change: ClearTimer) -
     tables.timers[run.workflow_id, change.task_id, change.kind] = None
 
 
-def _send(tables: Tables, _d: int, _run: RunChanges, change: Send) -> None:
+def _send(tables: Tables, _d: int, run: RunChanges, change: Send) -> None:
     document = encode_command(change.command)
-    tables.sends.append((change.command.workflow_id, tables.keep(document), len(document)))
+    at, size = tables.keep(document), len(document)
+    tables.sends.append((change.command.workflow_id, at, size, run.workflow_id))
+
+
+def _send_in_place(tables: Tables, d: int, run: RunChanges, change: SendInPlace) -> None:
+    tables.in_place.append((d, run.workflow_id, change.workflow_id))
 
 
 def _drop_send(tables: Tables, d: int, _run: RunChanges, change: DropSend) -> None:
@@ -244,6 +252,7 @@ _MERGE: dict[type[Change], Callable[[Tables, int, RunChanges, Any], None]] = {
     SetTimer: _set_timer,
     ClearTimer: _clear_timer,
     Send: _send,
+    SendInPlace: _send_in_place,
     DropSend: _drop_send,
     AddLog: _add_log,
     Reserve: _reserve,

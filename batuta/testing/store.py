@@ -18,6 +18,12 @@ import pytest
 
 from batuta.testing.cases.catalog import CatalogCases
 from batuta.testing.cases.conflict import ConflictCases
+from batuta.testing.cases.due.failing import (
+    FailingCases,
+    FailingDurabilityCases,
+    FailingRivalCases,
+)
+from batuta.testing.cases.due.order import SendOrderCases
 from batuta.testing.cases.journal import JournalCases
 from batuta.testing.cases.lease import LeaseCases
 from batuta.testing.cases.payload import PayloadCases
@@ -42,6 +48,8 @@ class StoreSuite(
     LimitCases,
     LeaseCases,
     TimerCases,
+    FailingCases,
+    SendOrderCases,
     JournalCases,
     CatalogCases,
     SearchCases,
@@ -53,7 +61,7 @@ class StoreSuite(
     pytestmark = pytest.mark.asyncio
 
 
-class DurableStoreSuite(DurabilityCases):
+class DurableStoreSuite(DurabilityCases, FailingDurabilityCases):
     """Cases for a store that keeps its data.
 
     ``reopen``: an async function that closes the store given and returns it opened again.
@@ -62,7 +70,7 @@ class DurableStoreSuite(DurabilityCases):
     pytestmark = pytest.mark.asyncio
 
 
-class SharedStoreSuite(RivalCases):
+class SharedStoreSuite(RivalCases, FailingRivalCases):
     """Cases for a store that two nodes use at once. ``rival``: a second one on the same data."""
 
     pytestmark = pytest.mark.asyncio

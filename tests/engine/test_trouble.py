@@ -303,7 +303,7 @@ async def test_a_bug_in_deciding_fails_one_command_and_no_other(
         assert await node.status_of(runs[0]) is COMPLETED
 
 
-async def test_a_timer_whose_decision_fails_is_set_aside_and_the_others_fire(
+async def test_a_timer_whose_decision_fails_is_quarantined_and_the_others_fire(
     open_store: OpenStore, clock: Clock
 ) -> None:
     def deciding(execution: Any, command: Any, **named: Any) -> Any:
@@ -320,7 +320,8 @@ async def test_a_timer_whose_decision_fails_is_set_aside_and_the_others_fire(
         for _ in range(6):
             await node.advance(60_000)
 
-        assert [key[0] for key in node.engine.timers.set_aside] == [broken]
+        [row] = await node.engine.quarantine.rows()
+        assert (row.workflow_id, row.attempts, row.retry_at_ms) == (broken, 5, None)
         assert await node.status_of(broken) is WorkflowStatus.RUNNING
 
 

@@ -19,7 +19,7 @@ from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.runtime.why import collect
 from batuta.runtime.why.cause import Cause, Code, instant, listed
 from batuta.runtime.why.collect import CAUSES_MAX, CHILDREN_MAX, DEPTH_MAX, why
-from batuta.runtime.why.explain import Failing
+from batuta.store.failing import SEND, Failing
 from tests.engine.definitions import (
     Document,
     chain,
@@ -379,7 +379,7 @@ async def test_the_limit_of_a_run_comes_last(node: Node) -> None:
     assert [cause.code for cause in warned] == [Code.NOT_POLLED], "an alert ends nothing"
 
 
-async def test_a_row_that_fails_is_told_while_it_is_tried_again_and_when_set_aside(
+async def test_a_row_that_fails_is_told_while_it_is_tried_again_and_when_quarantined(
     open_store: OpenStore, clock: Clock
 ) -> None:
     def deciding(execution: Any, command: Any, **named: Any) -> Any:
@@ -401,8 +401,9 @@ async def test_a_row_that_fails_is_told_while_it_is_tried_again_and_when_set_asi
         again = instant(failing.until_ms)
         what = "WAIT of task 'pause' failed"
         assert failing.message == f"{what} and is tried again at {again}: planted"
-        assert (aside.code, aside.until_ms) == (Code.SET_ASIDE, 0)
-        assert aside.message == f"{what} 5 times and was set aside: planted"
+        assert (aside.code, aside.until_ms) == (Code.QUARANTINED, 0)
+        assert aside.message == f"{what} 5 times and is quarantined: planted"
+        assert run in (aside.fix or "")
 
 
 async def test_a_run_that_does_not_exist_is_not_found(node: Node) -> None:
@@ -419,14 +420,18 @@ async def test_a_message_under_way_and_a_missing_child_are_told(node: Node) -> N
         now_ms=0,
         node_started_at_ms=0,
         queues={},
-        failing=(Failing("SEND", "", "planted", 5, 0),),
+        failing=(
+            Failing(
+                workflow_id=run, kind=SEND, mark=1, attempts=5, error="planted", retry_at_ms=None
+            ),
+        ),
         has_messages=True,
         children={(await node.task(run, "sub")).task.child_id or "": None},
     )
 
     aside, message, missing = collect.explain(facts)
 
-    assert aside.message == "SEND failed 5 times and was set aside: planted"
+    assert aside.message == "SEND failed 5 times and is quarantined: planted"
     assert message.code is Code.MESSAGE_UNDER_WAY
     assert missing.code is Code.CHILD_MISSING
     await follow_fix(node, missing)

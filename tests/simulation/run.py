@@ -195,14 +195,15 @@ async def _until_quiet(world: World) -> None:
 
 
 def _check_waits(world: World) -> None:
-    """I28, I30, I32: nobody waits for ever: no caller, no ready task, no row that was set aside."""
+    """I28, I30, I32: nobody waits for ever: no caller, no ready task, no quarantined row."""
     now_s, now_ms = world.loop.time(), world.store_ms()
     for node in filter(None, world.nodes):
         for name, since_s in node.replies.values():
             if now_s - since_s > CALL_S_MAX:
                 world.fail("I28", f"a call of {name} has hung for {now_s - since_s:.0f} s")
-        for key, why in node.engine.timers.set_aside.items():
-            world.fail("I32", f"set aside: {why}", key[0])
+    for failing in world.state.failing.values():
+        if failing.retry_at_ms is None:
+            world.fail("I32", f"quarantined: {failing.error}", failing.workflow_id)
     for row in world.state.ready.values():
         if now_ms - row.enqueue.at_ms > READY_MS_MAX and now_s > SAFETY_S + READY_MS_MAX / 1_000:
             queue = row.enqueue.queue

@@ -74,7 +74,7 @@ class RecentBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
 
 
 class NodeBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The server at a glance: `recent` newest first, `loops` by name."""
+    """The server at a glance: `recent` newest first, `loops` by name, `quarantined` rows."""
 
     version: str
     store: str
@@ -86,6 +86,7 @@ class NodeBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     queues: list[QueueBody]
     recent: list[RecentBody]
     loops: dict[str, dict[str, Any]]
+    quarantined: int
 
 
 async def health(request: Request) -> Reply:
@@ -115,6 +116,7 @@ async def status(request: Request) -> Reply:
             queues=[_queue(queue) for queue in found.queues],
             recent=[_recent(run) for run in found.recent],
             loops=found.loops,
+            quarantined=found.quarantined_count,
         )
     )
 

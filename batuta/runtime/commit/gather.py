@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from batuta.core.decide import decide
 from batuta.core.execution import Execution
-from batuta.model.change import Needs, Send
+from batuta.model.change import Needs, Send, SendInPlace
 from batuta.model.command import Command, StartWorkflow
 from batuta.model.error import BatutaError, ConflictError
 from batuta.runtime.commit.batch import (
@@ -125,7 +125,8 @@ class Gatherer:
             return
         share.commands.append(submitted)
         if found:
-            self._settle_sends(share, found, flight, now_ms)
+            # Refused before: whoever won may have stored a Send that those in place overtook.
+            self._settle_sends(share, found, flight, now_ms, is_again=submitted.attempts > 0)
         if submitted.poll_worker is not None:
             self._follow(share, submitted, flight, now_ms)
 
@@ -159,13 +160,22 @@ class Gatherer:
             if not self._fetcher.answer_now(found, submitted.answers):
                 return found
 
-    def _settle_sends(self, share: Share, sends: list[Send], flight: Flight, now_ms: int) -> None:
-        """Decide Sends in the same transaction where their runs are free; store the others."""
+    def _settle_sends(
+        self, share: Share, sends: list[Send], flight: Flight, now_ms: int, *, is_again: bool
+    ) -> None:
+        """Decide Sends in the same transaction where their runs are free; store the others.
+
+        Args:
+            is_again: The command was refused before: only starts are settled in place.
+        """
         waiting = deque((share, send) for send in sends)
         settled_count = 0
         while waiting:
             sender, send = waiting.popleft()
-            target = self._target(send.command, sender, flight)
+            is_start = isinstance(send.command, StartWorkflow)
+            target = None
+            if is_start or not is_again:
+                target = self._target(send.command, sender, flight)
             found: Needs | list[Send] | None = None
             if target is not None and settled_count < SETTLED_SENDS_MAX:
                 settled_count += 1
@@ -184,6 +194,8 @@ class Gatherer:
                 continue
             if target.unit is not sender.unit:
                 sender.unit.absorb(target.unit)
+            if not is_start:  # which comes before all that may ever be stored for its run
+                sender.other.append(SendInPlace(send.command.workflow_id))
             waiting.extend((target, further) for further in found)
 
     def _target(self, command: Command, sender: Share, flight: Flight) -> Share | None:

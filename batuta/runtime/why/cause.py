@@ -13,7 +13,7 @@ NAMES_MAX = 20  # that one message lists; the rest is a number
 class Code(StrEnum):
     """The kinds of causes. Programs branch on these words, so that they never change."""
 
-    SET_ASIDE = "SET_ASIDE"  # a command of the engine itself failed too often
+    QUARANTINED = "QUARANTINED"  # a command of the engine itself failed too often
     FAILING = "FAILING"  # the same, while it is tried again
     RUN_ENDED = "RUN_ENDED"
     ATTEMPT_FAILED = "ATTEMPT_FAILED"  # part of why it ended so

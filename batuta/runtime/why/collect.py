@@ -6,7 +6,8 @@ from batuta.model.limit import Limit, LimitUse
 from batuta.runtime.engine import Engine
 from batuta.runtime.view import Status
 from batuta.runtime.why.cause import Cause, Why
-from batuta.runtime.why.explain import Facts, Failing, QueueFacts, explain, explain_absent
+from batuta.runtime.why.explain import Facts, QueueFacts, explain, explain_absent
+from batuta.store.failing import Failing
 
 CAUSES_MAX = 100  # told of one run; a fork of 10,000 says the same of each branch
 DEPTH_MAX = 5  # sub-workflows inside sub-workflows that are looked into
@@ -68,7 +69,7 @@ class _Looking:
                 now_ms=self.now_ms,
                 node_started_at_ms=self._started_at_ms,
                 queues=self._queues,
-                failing=self._failing(workflow_id),
+                failing=await self._failing(workflow_id),
                 has_messages=workflow_id in self._engine.committer.stored_targets,
                 children=children,
                 limits=await self._limits(execution),
@@ -89,12 +90,9 @@ class _Looking:
             child = await self._engine.committer.committed(child_id, is_from_store=True)
         except NotFoundError:
             has_messages = child_id in self._engine.committer.stored_targets
-            return explain_absent(self._failing(child_id), has_messages=has_messages)
+            return explain_absent(await self._failing(child_id), has_messages=has_messages)
         causes = await self.causes(child, depth=depth)
         return causes[:CAUSES_MAX]
 
-    def _failing(self, workflow_id: str) -> tuple[Failing, ...]:
-        return tuple(
-            Failing(kind, task_id, failure.error, failure.count, failure.retry_at_ms)
-            for kind, task_id, failure in self._engine.timers.failures_of(workflow_id)
-        )
+    async def _failing(self, workflow_id: str) -> tuple[Failing, ...]:
+        return tuple(await self._engine.quarantine.rows_of(workflow_id))

@@ -15,6 +15,7 @@ from batuta.model.definition import WorkflowTimeoutPolicy
 from batuta.model.execution import Task, TaskStatus, WorkflowStatus
 from batuta.model.limit import Limit, LimitUse, split_part
 from batuta.runtime.why.cause import Cause, Code, instant, listed
+from batuta.store.failing import Failing
 
 ATTEMPTS_MAX = 20  # failed attempts told of an ended run, the newest
 
@@ -28,16 +29,6 @@ class QueueFacts(msgspec.Struct, frozen=True):
     leased: int = 0
     last_poll_at_ms: int = 0
     is_polled: bool = False
-
-
-class Failing(msgspec.Struct, frozen=True):
-    """A timer, a lease's end or a message to the run that failed; 0: it is not tried again."""
-
-    kind: str
-    task_id: str
-    error: str
-    count: int
-    retry_at_ms: int
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,14 +82,18 @@ def explain_absent(failing: Sequence[Failing], *, has_messages: bool) -> list[Ca
 
 def _failing(row: Failing, task: Task | None) -> Cause:
     what = f"{row.kind} of task {task.reference_name!r}" if task else row.kind
+    times = "once" if row.attempts == 1 else f"{row.attempts} times"
     cause = Cause(
-        code=Code.SET_ASIDE,
-        message=f"{what} failed {row.count} times and was set aside: {row.error}",
+        code=Code.QUARANTINED,
+        message=f"{what} failed {times} and is quarantined: {row.error}",
         task_id=task.task_id if task else None,
         reference=task.reference_name if task else None,
-        fix="read the server's log, remove the reason, and restart the server: it tries again",
+        fix=(
+            "read the server's log, remove the reason, then `batuta doctor --retry`, or "
+            f"POST /api/batuta/quarantine/retry?workflowId={row.workflow_id}"
+        ),
     )
-    if not row.retry_at_ms:
+    if row.retry_at_ms is None:
         return cause
     at = instant(row.retry_at_ms)
     return msgspec.structs.replace(

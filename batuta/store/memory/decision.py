@@ -22,6 +22,7 @@ from batuta.model.change import (
     Reserve,
     RetireTask,
     Send,
+    SendInPlace,
     SetTimer,
 )
 from batuta.model.command import encode_command
@@ -38,7 +39,9 @@ from batuta.store.base import (
     Taken,
     Verdict,
 )
+from batuta.store.failing import SEND
 from batuta.store.memory import queue
+from batuta.store.memory.due import forget
 from batuta.store.memory.rows import Reservation, Run, State, TaskRow, is_id
 
 
@@ -62,6 +65,8 @@ def judge(state: State, decision: Decision, now_ms: int) -> Verdict:
         return Stale()
     drops = [change.send_id for change in every_change if isinstance(change, DropSend)]
     if len(drops) != len(set(drops)) or not state.sends.keys() >= set(drops):
+        return Stale()
+    if _overtakes(state, decision):
         return Stale()
     for change in every_change:
         if isinstance(change, Reserve):
@@ -117,6 +122,16 @@ def _assert_run_well_formed(changes: RunChanges) -> None:
             assert index == len(changes.changes), "nothing is written after a removal"
         if isinstance(change, Release):
             assert change.poll_count or change.expired_at_ms is None, "what expires is a lease"
+
+
+def _overtakes(state: State, decision: Decision) -> bool:
+    """Say whether a Send settled in place would come before a stored one of the same two runs."""
+    stored = {(state.senders[send_id], send.workflow_id) for send_id, send in state.sends.items()}
+    return any(
+        isinstance(change, SendInPlace) and (run.workflow_id, change.workflow_id) in stored
+        for run in decision.runs
+        for change in run.changes
+    )
 
 
 def _are_leases_as_seen(state: State, changes: Iterable[Change]) -> bool:
@@ -175,18 +190,23 @@ def _write_change(state: State, run: Run, changes: RunChanges, change: Change) -
 def _write_small(
     state: State,
     workflow_id: str,
-    change: SetTimer | ClearTimer | Send | DropSend | AddLog | Reserve,
+    change: SetTimer | ClearTimer | Send | SendInPlace | DropSend | AddLog | Reserve,
 ) -> None:
+    if isinstance(change, SendInPlace):
+        return  # judged; it writes nothing
     state.rows_written += 1
     match change:
         case SetTimer():
             if change.task_id:
                 _assert_task(state, workflow_id, change.task_id)
             state.timers[workflow_id, change.task_id, change.kind] = change.due_at_ms
+            forget(state, workflow_id, change.kind, change.task_id)
         case ClearTimer():
             state.timers.pop((workflow_id, change.task_id, change.kind), None)
+            forget(state, workflow_id, change.kind, change.task_id)
         case Send():
             state.send_id_last += 1
+            state.senders[state.send_id_last] = workflow_id
             state.sends[state.send_id_last] = PendingSend(
                 send_id=state.send_id_last,
                 workflow_id=change.command.workflow_id,
@@ -194,6 +214,7 @@ def _write_small(
             )
         case DropSend():
             sent = state.sends.pop(change.send_id)
+            forget(state, workflow_id, SEND, str(change.send_id))
             assert sent.workflow_id == workflow_id, "a Send is consumed by the run it is for"
         case AddLog():
             _assert_task(state, workflow_id, change.task_id)

@@ -1,6 +1,7 @@
 """Ready tasks and leases: into the queue, into hands, back, and out."""
 
 from bisect import bisect_left, insort
+from collections import Counter
 
 from msgspec.structs import replace
 
@@ -8,7 +9,9 @@ from batuta.model.change import Enqueue, PutLease, Release
 from batuta.model.execution import Lease, lease_expiry_ms
 from batuta.model.limit import Limit, LimitUse, split_part
 from batuta.store.allot import allot, asked, limits_of
-from batuta.store.base import Claim, Touch
+from batuta.store.base import Claim, QueueDepth, Touch
+from batuta.store.failing import LEASE
+from batuta.store.memory.due import forget
 from batuta.store.memory.rows import Held, Ready, State
 
 
@@ -76,6 +79,7 @@ def touch(state: State, wish: Touch, now_ms: int) -> bool:
     if held is None or held.lease.poll_count != wish.poll_count:
         return False
     lease = held.lease
+    forget(state, lease.workflow_id, LEASE, lease.task_id)
     if wish.is_given_back:
         if lease.polled_at_ms != wish.polled_at_ms:
             return False
@@ -91,6 +95,22 @@ def touch(state: State, wish: Touch, now_ms: int) -> bool:
     state.held[lease.task_id] = Held(renewed, held.seq, held.at_ms, held.priority)
     state.rows_written += 1
     return True
+
+
+def depths(state: State) -> list[QueueDepth]:
+    """Return the queues that have ready or leased tasks, by name."""
+    ready, held = state.ready.values(), state.held.values()
+    names = {row.enqueue.queue for row in ready} | {row.lease.queue for row in held}
+    leased = Counter(row.lease.queue for row in held)
+    return [
+        QueueDepth(
+            queue=name,
+            ready=len(state.queues.get(name, ())),
+            leased=leased[name],
+            oldest_at_ms=min((at_ms for _, at_ms, _ in state.queues.get(name, ())), default=0),
+        )
+        for name in sorted(names)
+    ]
 
 
 def assert_free(state: State, task_id: str) -> None:

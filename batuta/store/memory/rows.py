@@ -10,6 +10,7 @@ from batuta.model.command import TimerKind
 from batuta.model.execution import Lease, Task, Workflow
 from batuta.model.payload import Payload
 from batuta.store.base import Document, JournalRow, LogLine, PendingSend
+from batuta.store.failing import Failing
 
 # Larger ones come unloaded, as from the databases, so that tests meet payloads to be fetched.
 PAYLOAD_INLINE_BYTES_MAX = 16_384
@@ -75,7 +76,9 @@ class State:
     taken: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     timers: dict[tuple[str, str, TimerKind], int] = field(default_factory=dict)  # due_at_ms
     sends: dict[int, PendingSend] = field(default_factory=dict)
+    senders: dict[int, str] = field(default_factory=dict)  # by Send
     send_id_last: int = 0
+    failing: dict[tuple[str, str, str], Failing] = field(default_factory=dict)
     reservations: dict[tuple[str, str], Reservation] = field(default_factory=dict)
     journal: list[JournalRow] = field(default_factory=list)  # position n stands at n - 1
     requests: dict[tuple[str, int], str] = field(default_factory=dict)  # request id by version

@@ -17,15 +17,14 @@ from batuta.store.base import (
     Committed,
     Document,
     Due,
-    DueTimer,
     JournalRow,
     Loaded,
     LogLine,
-    PendingSend,
     QueueDepth,
     Verdict,
 )
-from batuta.store.memory import queue
+from batuta.store.failing import FAILING_MAX, Failing
+from batuta.store.memory import due, queue
 from batuta.store.memory.decision import assert_well_formed, judge, write
 from batuta.store.memory.find import all_tasks
 from batuta.store.memory.rows import PAYLOAD_INLINE_BYTES_MAX, Run, State, payload
@@ -113,26 +112,24 @@ class MemoryStore:
     async def due(self, until_ms: int, limit: int) -> Due:
         """Return what wants a command; see ``Store.due``."""
         await self._reach("due")
-        timers = sorted(
-            (due_at_ms, *key)
-            for key, due_at_ms in self.state.timers.items()
-            if due_at_ms <= until_ms
-        )
-        leases = [
-            held.lease for held in self.state.held.values() if held.lease.expires_at_ms <= until_ms
-        ]
-        leases.sort(key=lambda lease: (lease.expires_at_ms, lease.task_id))
-        oldest: dict[str, PendingSend] = {}
-        for send in self.state.sends.values():
-            oldest.setdefault(send.workflow_id, send)
-        return Due(
-            timers=[
-                DueTimer(workflow_id=workflow_id, task_id=task_id, kind=kind, due_at_ms=due_at_ms)
-                for due_at_ms, workflow_id, task_id, kind in timers[:limit]
-            ],
-            leases=leases[:limit],
-            sends=list(oldest.values())[:limit],
-        )
+        return due.due(self.state, until_ms, limit)
+
+    async def note_failure(self, failing: Failing) -> bool:
+        """Write a failure into its row; see ``Quarantine.note_failure``."""
+        await self._reach("note_failure")
+        return due.note_failure(self.state, failing)
+
+    async def failing(
+        self, workflow_id: str | None = None, *, limit: int = FAILING_MAX
+    ) -> list[Failing]:
+        """Return the rows that have failed; see ``Quarantine.failing``."""
+        await self._reach("search")
+        return due.failing_rows(self.state, workflow_id)[:limit]
+
+    async def rearm(self, workflow_id: str | None = None) -> int:
+        """Let quarantined rows be due again; see ``Quarantine.rearm``."""
+        await self._reach("rearm")
+        return due.rearm(self.state, workflow_id)
 
     async def held_by(self, worker_id: str) -> list[Lease]:
         """Return a worker's leases; see ``Store.held_by``."""
@@ -277,20 +274,7 @@ class MemoryStore:
     async def queues(self) -> list[QueueDepth]:
         """Return the queues that have ready or leased tasks, by name."""
         await self._reach("search")
-        ready, held = self.state.ready.values(), self.state.held.values()
-        names = {row.enqueue.queue for row in ready} | {row.lease.queue for row in held}
-        leased = Counter(row.lease.queue for row in held)
-        return [
-            QueueDepth(
-                queue=name,
-                ready=len(self.state.queues.get(name, ())),
-                leased=leased[name],
-                oldest_at_ms=min(
-                    (at_ms for _, at_ms, _ in self.state.queues.get(name, ())), default=0
-                ),
-            )
-            for name in sorted(names)
-        ]
+        return queue.depths(self.state)
 
     async def logs(self, task_id: str) -> list[LogLine]:
         """Return a task's log, oldest first."""

@@ -80,6 +80,9 @@ async def _lock(session: Session, keys: Wanted) -> World:
     if keys.sends:
         found = await session.rows(statements.READ_SENDS, keys.sends)
         world.sends = {row["id"] for row in found}
+    if keys.pairs:
+        found = await session.rows(statements.READ_PAIRS, *_columns(keys.pairs, 2))
+        world.pairs = {(row["sender"], row["workflow_id"]) for row in found}
     if keys.reserves:
         await _lock_reserves(session, keys, world)
     return world
@@ -127,7 +130,7 @@ async def _write_small(session: Session, rows: Rows) -> None:
         await session.run(statements.CHANGE_TIMERS, *_columns(gone, 3), *_columns(put, 4))
         session.wrote(len(gone) + len(put))
     if rows.sends or rows.sends_gone:
-        await session.run(statements.CHANGE_SENDS, rows.sends_gone, *_columns(rows.sends, 2))
+        await session.run(statements.CHANGE_SENDS, rows.sends_gone, *_columns(rows.sends, 3))
         session.wrote(len(rows.sends_gone) + len(rows.sends))
     if rows.logs:
         await _put_all(session, statements.ADD_LOGS, rows.logs, 4)

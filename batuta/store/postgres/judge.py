@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from batuta.model.change import Change, DropSend, PutLease, Release, Reserve
+from batuta.model.change import Change, DropSend, PutLease, Release, Reserve, SendInPlace
 from batuta.model.execution import Lease
 from batuta.store.base import Accepted, Batch, Decision, Stale, Taken, Verdict
 
@@ -23,6 +23,7 @@ class Wanted:
     tasks: list[str]  # whose lease is released or touched
     unleased: list[str]  # of those: that a decision has seen without a lease
     sends: list[int]
+    pairs: list[tuple[str, str]]  # sender and target of Sends settled in place
     reserves: list[tuple[str, str]]
 
 
@@ -45,6 +46,7 @@ class World:
     queued: set[str] = field(default_factory=set)  # and locked, so that they stay
     moved: set[str] = field(default_factory=set)  # had a lease while the run was locked
     sends: set[int] = field(default_factory=set)
+    pairs: set[tuple[str, str]] = field(default_factory=set)  # that have a Send stored
     reserves: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
 
 
@@ -59,9 +61,11 @@ def wanted(batch: Batch) -> Wanted:
     tasks: set[str] = {touch.task_id for touch in batch.touches if is_id(touch.task_id)}
     unleased: set[str] = set()
     sends: set[int] = set()
+    pairs: set[tuple[str, str]] = set()
     reserves: set[tuple[str, str]] = set()
     for decision in batch.decisions:
         runs.update(changes.workflow_id for changes in decision.runs)
+        pairs.update(_pairs(decision))
         for change in _changes(decision):
             match change:
                 case Release():
@@ -79,6 +83,7 @@ def wanted(batch: Batch) -> Wanted:
         tasks=sorted(tasks),
         unleased=sorted(unleased),
         sends=sorted(sends),
+        pairs=sorted(pairs),
         reserves=sorted(reserves),
     )
 
@@ -102,6 +107,8 @@ def _verdict(decision: Decision, world: World, now_ms: int) -> Verdict:
         return Stale()
     drops = [change.send_id for change in _changes(decision) if isinstance(change, DropSend)]
     if len(drops) != len(set(drops)) or not world.sends.issuperset(drops):
+        return Stale()
+    if not world.pairs.isdisjoint(_pairs(decision)):
         return Stale()
     for change in _changes(decision):
         if isinstance(change, Reserve):
@@ -142,6 +149,16 @@ def _accept(decision: Decision, world: World) -> None:
                 world.reserves[change.scope, change.key] = (change.workflow_id, change.until_ms)
             case _:
                 pass
+
+
+def _pairs(decision: Decision) -> list[tuple[str, str]]:
+    """Return the senders and targets of the Sends that a decision settles in place."""
+    return [
+        (changes.workflow_id, change.workflow_id)
+        for changes in decision.runs
+        for change in changes.changes
+        if isinstance(change, SendInPlace)
+    ]
 
 
 def _changes(decision: Decision) -> Iterator[Change]:

@@ -4,14 +4,13 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from batuta.model.command import TimerKind
 from batuta.model.error import StoreError
 from batuta.model.execution import Lease, Task, Workflow
 from batuta.model.payload import Payload
-from batuta.store.base import Due, DueTimer, Loaded, PendingSend
+from batuta.store.base import Loaded
 from batuta.store.postgres.judge import is_id
 from batuta.store.postgres.link import Record, Session
-from batuta.store.postgres.rows import WHOLE_RUN, text
+from batuta.store.postgres.rows import text
 from batuta.store.postgres.statements import LEASE_COLUMNS
 
 PAYLOAD_INLINE_BYTES_MAX = 16_384  # a larger one is loaded without its bytes, and fetched
@@ -66,23 +65,8 @@ LEFT JOIN journal AS j
 ORDER BY v.place
 """
 
-_DUE_TIMERS = """
-SELECT workflow_id::text, task_id::text, kind, due_at FROM timer WHERE due_at <= $1
-ORDER BY due_at, workflow_id, task_id, kind LIMIT $2
-"""
-
-_DUE_LEASES = f"""
-SELECT {LEASE_COLUMNS} FROM lease WHERE expires_at <= $1
-ORDER BY expires_at, lease.task_id LIMIT $2
-"""  # noqa: S608 - a constant
-
 # A scan: the table has a row for each task in a worker's hands, and recovery asks once.
 _HELD_BY = f"SELECT {LEASE_COLUMNS} FROM lease WHERE worker_id = $1 ORDER BY lease.task_id"  # noqa: S608
-
-_SENDS = """
-SELECT id, workflow_id::text, doc FROM send
-WHERE id IN (SELECT min(id) FROM send GROUP BY workflow_id) ORDER BY id LIMIT $1
-"""
 
 _RUN_OF_TASK = "SELECT workflow_id::text FROM task WHERE task_id = $1::uuid"
 
@@ -148,16 +132,24 @@ async def load(session: Session, known: Sequence[tuple[str, int]]) -> dict[str, 
 
 async def fetch(session: Session, wanted: Sequence[tuple[str, int, str]]) -> list[Payload]:
     """Return payloads with their bytes; see ``Store.fetch``."""
+    payloads: list[Payload] = []
+    found = await find_payloads(session, wanted)
+    for (workflow_id, seq, part), payload in zip(wanted, found, strict=True):
+        if payload is None:
+            raise StoreError(f"run {workflow_id!r} has no {part!r} of seq {seq}")
+        payloads.append(payload)
+    return payloads
+
+
+async def find_payloads(
+    session: Session, wanted: Sequence[tuple[str, int, str]]
+) -> list[Payload | None]:
+    """Return payloads with their bytes, None for each that does not exist."""
     keys = [(workflow_id if is_id(workflow_id) else None, *rest) for workflow_id, *rest in wanted]
     if not keys:
         return []
     found = await session.rows(_PAYLOADS, *zip(*keys, strict=True))
-    payloads: list[Payload] = []
-    for (workflow_id, seq, part), row in zip(wanted, found, strict=True):
-        if row["raw"] is None:
-            raise StoreError(f"run {workflow_id!r} has no {part!r} of seq {seq}")
-        payloads.append(Payload(row["raw"]))
-    return payloads
+    return [None if row["raw"] is None else Payload(row["raw"]) for row in found]
 
 
 async def settled(session: Session, wanted: Sequence[tuple[str, int, str]]) -> list[bool]:
@@ -170,29 +162,6 @@ async def settled(session: Session, wanted: Sequence[tuple[str, int, str]]) -> l
         return []
     found = await session.rows(_SETTLED, *zip(*keys, strict=True))
     return [row["is_settled"] for row in found]
-
-
-async def due(session: Session, until_ms: int, limit: int) -> Due:
-    """Return what wants a command; see ``Store.due``."""
-    timers = await session.rows(_DUE_TIMERS, until_ms, limit)
-    leases = await session.rows(_DUE_LEASES, until_ms, limit)
-    sends = await session.rows(_SENDS, limit)
-    return Due(
-        timers=[
-            DueTimer(
-                workflow_id=row["workflow_id"],
-                task_id="" if row["task_id"] == WHOLE_RUN else row["task_id"],
-                kind=TimerKind(row["kind"]),
-                due_at_ms=row["due_at"],
-            )
-            for row in timers
-        ],
-        leases=[lease(row) for row in leases],
-        sends=[
-            PendingSend(send_id=row["id"], workflow_id=row["workflow_id"], document=row["doc"])
-            for row in sends
-        ],
-    )
 
 
 async def held_by(session: Session, worker_id: str) -> list[Lease]:

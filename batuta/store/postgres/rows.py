@@ -23,6 +23,7 @@ from batuta.model.change import (
     Reserve,
     RetireTask,
     Send,
+    SendInPlace,
     SetTimer,
 )
 from batuta.model.command import encode_command
@@ -158,11 +159,16 @@ def _collect_run(rows: Rows, changes: RunChanges, world: World) -> None:
 
 
 def _collect_small(
-    rows: Rows, workflow_id: str, change: Send | DropSend | AddLog | Reserve | RemoveWorkflow
+    rows: Rows,
+    workflow_id: str,
+    change: Send | SendInPlace | DropSend | AddLog | Reserve | RemoveWorkflow,
 ) -> None:
     match change:
         case Send():
-            rows.sends.append((change.command.workflow_id, encode_command(change.command)))
+            document = encode_command(change.command)
+            rows.sends.append((change.command.workflow_id, document, workflow_id))
+        case SendInPlace():
+            pass  # judged; it writes nothing
         case DropSend():
             rows.sends_gone.append(change.send_id)
         case AddLog():

@@ -36,6 +36,13 @@ FROM lease WHERE task_id = ANY($1::uuid[]) ORDER BY task_id FOR UPDATE
 
 READ_SENDS = "SELECT id FROM send WHERE id = ANY($1::bigint[])"
 
+# Asked for while the senders' rows are locked: what they have stored is there, and stays.
+READ_PAIRS = """
+SELECT DISTINCT send.sender::text, send.workflow_id::text
+FROM unnest($1::uuid[], $2::uuid[]) AS v (sender, target)
+JOIN send ON send.workflow_id = v.target AND send.sender = v.sender
+"""
+
 LOCK_RESERVES = """
 SELECT scope, key, workflow_id::text, until FROM reserve
 WHERE (scope, key) IN (SELECT * FROM unnest($1::text[], $2::bytea[]))
@@ -129,7 +136,8 @@ ON CONFLICT (task_id) DO UPDATE SET queue = excluded.queue, worker_id = excluded
     poll_count = excluded.poll_count, started_at = excluded.started_at,
     polled_at = excluded.polled_at, expires_at = excluded.expires_at,
     lease_ms = excluded.lease_ms, timeout_ms = excluded.timeout_ms, seq = excluded.seq,
-    priority = excluded.priority, queued_at = excluded.queued_at
+    priority = excluded.priority, queued_at = excluded.queued_at,
+    attempts = 0, retry_at = 0, error = ''
 """
 
 CHANGE_TIMERS = """
@@ -139,15 +147,17 @@ WITH gone AS (
 )
 INSERT INTO timer (workflow_id, task_id, kind, due_at)
 SELECT * FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::bigint[])
-ON CONFLICT (workflow_id, task_id, kind) DO UPDATE SET due_at = excluded.due_at
+ON CONFLICT (workflow_id, task_id, kind) DO UPDATE SET due_at = excluded.due_at,
+    attempts = 0, retry_at = 0, error = ''
 """
 
 # The ids are in the order of the rows: the order in which a target consumes them.
 CHANGE_SENDS = """
 WITH gone AS (DELETE FROM send WHERE id = ANY($1::bigint[]))
-INSERT INTO send (workflow_id, doc)
-SELECT v.workflow_id, v.doc
-FROM unnest($2::uuid[], $3::bytea[]) WITH ORDINALITY AS v (workflow_id, doc, place)
+INSERT INTO send (workflow_id, doc, sender)
+SELECT v.workflow_id, v.doc, v.sender
+FROM unnest($2::uuid[], $3::bytea[], $4::uuid[])
+    WITH ORDINALITY AS v (workflow_id, doc, sender, place)
 ORDER BY v.place
 """
 

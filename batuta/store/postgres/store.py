@@ -17,8 +17,11 @@ from batuta.store.base import (
     LogLine,
     QueueDepth,
 )
+from batuta.store.failing import FAILING_MAX, Failing
 from batuta.store.postgres import catalog, find, read, schema, search
 from batuta.store.postgres.commit import commit, forget_sends
+from batuta.store.postgres.due import read as due_read
+from batuta.store.postgres.due import write as due_write
 from batuta.store.postgres.limit import room
 from batuta.store.postgres.link import CONNECTIONS_MAX, Link, Session, connect
 from batuta.store.query.tree import FoundTask, Page, Query, Sort
@@ -83,7 +86,22 @@ class PostgresStore:
 
     async def due(self, until_ms: int, limit: int) -> Due:
         """Return what wants a command; see ``Store.due``."""
-        return await self._link.read(partial(read.due, until_ms=until_ms, limit=limit))
+        return await self._link.read(partial(due_read.due, until_ms=until_ms, limit=limit))
+
+    async def note_failure(self, failing: Failing) -> bool:
+        """Write a failure into its row; see ``Quarantine.note_failure``."""
+        return await self._link.write(partial(due_write.note_failure, failing=failing))
+
+    async def failing(
+        self, workflow_id: str | None = None, *, limit: int = FAILING_MAX
+    ) -> list[Failing]:
+        """Return the rows that have failed; see ``Quarantine.failing``."""
+        work = partial(due_read.failing, workflow_id=workflow_id, limit=limit)
+        return await self._link.read(work)
+
+    async def rearm(self, workflow_id: str | None = None) -> int:
+        """Let quarantined rows be due again; see ``Quarantine.rearm``."""
+        return await self._link.write(partial(due_write.rearm, workflow_id=workflow_id))
 
     async def held_by(self, worker_id: str) -> list[Lease]:
         """Return a worker's leases; see ``Store.held_by``."""

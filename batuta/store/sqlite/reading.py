@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from batuta.model.error import StoreError
 from batuta.model.execution import Lease, Task, Workflow
 from batuta.model.payload import Payload
-from batuta.store.base import Due, DueTimer, Entry, JournalRow, Loaded, PendingSend
+from batuta.store.base import Entry, JournalRow, Loaded
 from batuta.store.sqlite.statements import uuid
 
 _Part = tuple[int | None, int | None]  # the size of a payload, and of what is inline of it
@@ -104,7 +104,7 @@ def load(connection: apsw.Connection, known: Sequence[tuple[str, int]]) -> dict[
     (workflow_text, workflow_blob), (task_text, task_blob), (lease_text, _) = rows
     tasks: dict[str, list[tuple[Task, Payload | None, Payload | None]]] = {}
     retired: dict[str, list[int]] = {}
-    cut = _Cut(task_blob)
+    cut = Cut(task_blob)
     for row in _TASKS.decode(str(task_text)):
         given, result = (cut.payload(part) for part in row.parts)
         workflow_id = known[row.key][0]
@@ -117,7 +117,7 @@ def load(connection: apsw.Connection, known: Sequence[tuple[str, int]]) -> dict[
         leases.setdefault(lease.workflow_id, []).append(lease)
     found = {}
     asked = {workflow_id for workflow_id, _ in known}
-    cut = _Cut(workflow_blob)
+    cut = Cut(workflow_blob)
     for head in _WORKFLOWS.decode(str(workflow_text)):
         workflow_id = head.workflow.workflow_id
         given, result, variables = (cut.payload(part) for part in head.parts)
@@ -140,7 +140,7 @@ def with_columns(workflow: Workflow, version: int, updated_at_ms: int) -> Workfl
     return replace(workflow, version=version, updated_at_ms=updated_at_ms)
 
 
-class _Cut:
+class Cut:
     """Cuts payloads off a blob, in the order in which they were joined."""
 
     def __init__(self, blob: object) -> None:
@@ -148,6 +148,7 @@ class _Cut:
         self._at = 0
 
     def payload(self, part: _Part) -> Payload | None:
+        """Return the next payload, None when there is none."""
         size_bytes, inline_bytes = part
         if size_bytes is None:
             return None
@@ -156,6 +157,7 @@ class _Cut:
         return Payload(self.bytes(inline_bytes))
 
     def bytes(self, size: int) -> bytes:
+        """Return the next bytes."""
         start = self._at
         self._at = start + size
         return self._blob[start : self._at]
@@ -183,12 +185,21 @@ WHERE wanted.value ->> 1 = 0
 
 def fetch(connection: apsw.Connection, wanted: Sequence[tuple[str, int, str]]) -> list[Payload]:
     """Return payloads in the order asked; see ``Store.fetch``."""
+    payloads = []
+    for key, payload in zip(wanted, find_payloads(connection, wanted), strict=True):
+        if payload is None:
+            raise StoreError(f"run {key[0]!r} has no {key[2]!r} of seq {key[1]}")
+        payloads.append(payload)
+    return payloads
+
+
+def find_payloads(
+    connection: apsw.Connection, wanted: Sequence[tuple[str, int, str]]
+) -> list[Payload | None]:
+    """Return payloads in the order asked, None for each that does not exist."""
     rows = connection.execute(_FETCH, {"wanted": _encode(wanted)}).fetchall()
-    found = {key: data for key, data in rows if isinstance(data, bytes)}
-    for index, (workflow_id, seq, part) in enumerate(wanted):
-        if index not in found:
-            raise StoreError(f"run {workflow_id!r} has no {part!r} of seq {seq}")
-    return [Payload(found[index]) for index in range(len(wanted))]
+    found = {key: Payload(data) for key, data in rows if isinstance(data, bytes)}
+    return [found.get(index) for index in range(len(wanted))]
 
 
 _SETTLED = f"""
@@ -203,50 +214,6 @@ def settled(connection: apsw.Connection, wanted: Sequence[tuple[str, int, str]])
     text = connection.execute(_SETTLED, {"wanted": _encode(wanted)}).get
     found = msgspec.json.decode(text, type=set[int])
     return [index in found for index in range(len(wanted))]
-
-
-_TIMERS = f"""
-SELECT json_group_array(json_object(
-    'workflow_id', {uuid("workflow_id")}, 'kind', kind, 'due_at_ms', due_at,
-    'task_id', iif(length(task_id), {uuid("task_id")}, '')
-)) FROM (
-    SELECT * FROM timer WHERE due_at <= :until
-    ORDER BY due_at, workflow_id, task_id, kind LIMIT :limit
-)
-"""
-_EXPIRED = f"""
-SELECT json_group_array(json({lease_json("late")})) FROM (
-    SELECT * FROM lease WHERE expires_at <= :until ORDER BY expires_at, task_id LIMIT :limit
-) late
-"""
-_SENDS = f"""
-SELECT {_array(f"json_array(id, {uuid('workflow_id')}, length(doc))")},
-    CAST(group_concat(doc, '') AS BLOB)
-FROM (
-    SELECT * FROM send WHERE id IN (SELECT min(id) FROM send GROUP BY workflow_id)
-    ORDER BY id LIMIT :limit
-)
-"""
-
-
-def due(connection: apsw.Connection, until_ms: int, limit: int) -> Due:
-    """Return what wants a command; see ``Store.due``."""
-    asked = {"until": until_ms, "limit": limit}
-    timers = connection.execute(_TIMERS, asked).get
-    leases = connection.execute(_EXPIRED, asked).get
-    row = connection.execute(_SENDS, asked).fetchone()
-    assert row is not None, "an aggregate without GROUP BY has one row"
-    cut = _Cut(row[1])
-    return Due(
-        timers=msgspec.json.decode(timers, type=list[DueTimer]),
-        leases=_LEASES.decode(leases),
-        sends=[
-            PendingSend(send_id=send_id, workflow_id=workflow_id, document=cut.bytes(size))
-            for send_id, workflow_id, size in msgspec.json.decode(
-                str(row[0]), type=list[tuple[int, str, int]]
-            )
-        ],
-    )
 
 
 # A scan: the table has a row for each task in a worker's hands, and recovery asks once.
@@ -296,7 +263,7 @@ def read_after(
     statement = _READ_ALL if workflow_id is None else _READ_ONE
     row = connection.execute(statement, asked).fetchone()
     assert row is not None, "an aggregate without GROUP BY has one row"
-    cut = _Cut(row[1])
+    cut = Cut(row[1])
     return [
         JournalRow(
             position=place,

@@ -50,6 +50,12 @@ UNION ALL
 SELECT 'stale', value ->> 0, NULL FROM jsonb_each({{drops}})
 WHERE NOT EXISTS (SELECT 1 FROM send WHERE id = value ->> 1)
 UNION ALL
+SELECT 'stale', value ->> 0, NULL FROM jsonb_each({{in_place}})
+WHERE EXISTS (
+    SELECT 1 FROM send WHERE workflow_id = unhex(value ->> 2, '-')
+    AND sender = unhex(value ->> 1, '-')
+)
+UNION ALL
 SELECT 'rival', late.value ->> 0, NULL
 FROM jsonb_each({{drops}}) early JOIN jsonb_each({{drops}}) late
     ON early.value ->> 1 = late.value ->> 1 AND early.key < late.key
@@ -159,8 +165,8 @@ DELETE FROM timer WHERE (workflow_id, task_id, kind) IN (
 );
 DELETE FROM send WHERE id IN (SELECT value ->> 1 FROM jsonb_each({{drops}}));
 
-INSERT INTO send (workflow_id, doc)
-SELECT unhex(value ->> 0, '-'), {_bytes(1)} FROM jsonb_each({{sends}});
+INSERT INTO send (workflow_id, doc, sender)
+SELECT unhex(value ->> 0, '-'), {_bytes(1)}, unhex(value ->> 3, '-') FROM jsonb_each({{sends}});
 
 INSERT OR REPLACE INTO reserve (scope, key, workflow_id, until)
 SELECT value ->> 1, value ->> 2, unhex(value ->> 3, '-'), value ->> 4
@@ -214,7 +220,8 @@ CROSS JOIN lease ON lease.workflow_id = task.workflow_id AND lease.task_id = tas
     AND coalesce(lease.polled_at = value ->> 4, true);
 
 UPDATE lease SET polled_at = {now}, expires_at = CASE WHEN timeout_ms > 0
-    THEN min({now} + lease_ms, started_at + timeout_ms) ELSE {now} + lease_ms END
+    THEN min({now} + lease_ms, started_at + timeout_ms) ELSE {now} + lease_ms END,
+    attempts = 0, retry_at = 0, error = ''
 WHERE (workflow_id, task_id) IN (
     SELECT workflow_id, task_id FROM touched WHERE NOT is_given_back
 );

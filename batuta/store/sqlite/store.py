@@ -20,10 +20,13 @@ from batuta.store.base import (
     LogLine,
     QueueDepth,
 )
+from batuta.store.failing import FAILING_MAX, Failing
 from batuta.store.merge import merge
 from batuta.store.query.tree import FoundTask, Page, Query, Sort
 from batuta.store.sqlite import catalog, find, reading
 from batuta.store.sqlite.connection import ConnectionThread, open_connection
+from batuta.store.sqlite.due import read as due_read
+from batuta.store.sqlite.due import write as due_write
 from batuta.store.sqlite.limit import room
 from batuta.store.sqlite.opening import Lock, migrate, take_lock
 from batuta.store.sqlite.trigger import PREPARE
@@ -115,7 +118,25 @@ class SqliteStore:
 
     async def due(self, until_ms: int, limit: int) -> Due:
         """Return what wants a command; see ``Store.due``."""
-        return await self._reader.run(lambda connection: reading.due(connection, until_ms, limit))
+        return await self._reader.run(lambda connection: due_read.due(connection, until_ms, limit))
+
+    async def note_failure(self, failing: Failing) -> bool:
+        """Write a failure into its row; see ``Quarantine.note_failure``."""
+        return await self._writer.run(
+            lambda connection: due_write.note_failure(connection, failing)
+        )
+
+    async def failing(
+        self, workflow_id: str | None = None, *, limit: int = FAILING_MAX
+    ) -> list[Failing]:
+        """Return the rows that have failed; see ``Quarantine.failing``."""
+        return await self._reader.run(
+            lambda connection: due_read.failing(connection, workflow_id, limit)
+        )
+
+    async def rearm(self, workflow_id: str | None = None) -> int:
+        """Let quarantined rows be due again; see ``Quarantine.rearm``."""
+        return await self._writer.run(lambda connection: due_write.rearm(connection, workflow_id))
 
     async def held_by(self, worker_id: str) -> list[Lease]:
         """Return a worker's leases; see ``Store.held_by``."""

@@ -24,6 +24,7 @@ COLUMNS = (
     "versions",
     "releases",
     "drops",
+    "in_place",
     "reserves",
     "workflows",
     "bumps",

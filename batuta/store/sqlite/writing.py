@@ -46,6 +46,7 @@ def parameters(batch: Batch, tables: Tables) -> Parameters:
         tables.versions,
         tables.releases,
         tables.drops,
+        tables.in_place,
         tables.reserves,
         tables.workflows,
         tables.bumps,

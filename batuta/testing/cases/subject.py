@@ -18,6 +18,7 @@ from batuta.store.base import (
     Store,
     Touch,
 )
+from batuta.store.failing import Quarantine
 from batuta.testing import builders
 from batuta.testing.builders import NOW_MS
 
@@ -25,7 +26,7 @@ ACCEPTED = Accepted()
 STALE = Stale()
 
 
-class Subject(Store, Catalog, Journal, Search, Protocol):
+class Subject(Store, Catalog, Journal, Search, Quarantine, Protocol):
     """A complete store."""
 
 

@@ -1,0 +1,1 @@
+"""Rows whose command fails: tried again with back-off, quarantined, re-armed."""
