@@ -3,7 +3,8 @@
     0 done                      10 the run FAILED
     1 something unexpected      11 the run was TERMINATED
     2 wrong usage               12 the run TIMED_OUT
-    3 server unreachable       124 the time given with --timeout is over
+    3 server unreachable        13 the time of --timeout is over, and the run waits for a person
+    4 denied                   124 the time of --timeout is over
     5 not found                130 interrupted
     6 conflict
     7 not valid
@@ -38,6 +39,7 @@ class ExitCode(IntEnum):
     RUN_FAILED = 10
     RUN_TERMINATED = 11
     RUN_TIMED_OUT = 12
+    WAITS_FOR_HUMAN = 13
     WAIT_TIMEOUT = 124
     INTERRUPTED = 130
 

@@ -5,7 +5,7 @@ itself, not a layer over it: it is loaded by the HTTP server anyway, and typer b
 rich with it (0.17 s of each start and 11 MB of the server's memory, measured).
 """
 
-import io
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from batuta.cli.command.task import queue, task
 from batuta.cli.exit import ExitCode, code_of, complain
 from batuta.cli.help.example import add_examples
 from batuta.cli.help.flag import add_setting_flags
+from batuta.cli.show.stream import abandon, prepare
 from batuta.model.error import BatutaError
 
 _WIDTH = 100  # columns of the help, where the terminal has them
@@ -190,22 +191,40 @@ add_examples(cli)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code; errors are one line and no traceback."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal cannot show is no error
+    prepare()
     try:
-        code = cli.main(arguments, prog_name="batuta", standalone_mode=False) or ExitCode.DONE
+        code = _invoke(sys.argv[1:] if arguments is None else arguments) or ExitCode.DONE
+        sys.stdout.flush()  # here, where a reader that has gone or a full disk can be told
     except BatutaError as error:
         complain(error.message)
         code = code_of(error)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, EOFError, click.Abort):
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # after the terminal's ^C
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read us has gone; there is nobody to tell
+    except BrokenPipeError:  # whoever read us has what was wanted
+        abandon()
         code = ExitCode.DONE
     except OSError as error:  # a full disk, a port that was taken in this moment
         complain(str(error))
+        abandon()
         code = ExitCode.UNEXPECTED
     sys.exit(int(code))
+
+
+def _invoke(arguments: list[str]) -> int | None:
+    """Run a command; not by click's own way, which ends the process when a pipe is closed."""
+    complete = os.environ.get("_BATUTA_COMPLETE")
+    if complete:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, "batuta", "_BATUTA_COMPLETE", complete)
+    try:
+        with cli.make_context("batuta", arguments) as context:
+            code: int | None = cli.invoke(context)
+            return code
+    except click.exceptions.Exit as end:  # --help and --version
+        return end.exit_code

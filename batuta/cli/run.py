@@ -1,7 +1,7 @@
 """`batuta run`: register a definition if needed, start a run of it, watch it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ from batuta.cli.file import Definitions, read_definitions, read_input
 from batuta.cli.settings import read_settings
 from batuta.cli.show.watch import watch
 from batuta.model.error import InvalidError, NotFoundError
+
+# Causes that stand beside what is really waited for: a join for its branches, a run for its child.
+_BEYOND_PEOPLE = frozenset({"JOIN_WAITS", "LOOP_PASS", "CHILD_RUNS", "RUN_LIMIT"})
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +49,7 @@ def run_command(
         register(client, definitions)
     workflow_id = start(client, name, version, workflow_input, request.correlation_id)
     print(workflow_id, flush=True)
-    return _watched(client, workflow_id, timeout_s) if is_watched else ExitCode.DONE
+    return watch_run(client, workflow_id, timeout_s) if is_watched else ExitCode.DONE
 
 
 def register(client: Client, definitions: Definitions) -> None:
@@ -127,20 +130,41 @@ def is_within(wanted: Any, found: Any) -> bool:
     return bool(wanted == found)
 
 
-def _watched(client: Client, workflow_id: str, timeout_s: float | None) -> ExitCode:
+def watch_run(client: Client, workflow_id: str, timeout_s: float | None) -> ExitCode:
+    """Show a run until it ends, print its output, and say by the code how it ended.
+
+    Ctrl-C, or the end of the time, leaves the run as it is. When the time is over and all that the
+    run waits for is a person, the code says that.
+    """
     try:
         run = watch(client, workflow_id, timeout_s)
     except KeyboardInterrupt:
-        address = f"{client.base}/workflow/{workflow_id}"
-        complain(f"no longer watching; the run goes on. See it: curl {address}")
-        complain(f"end it: curl -X DELETE {address}")
+        server = f" --server {client.base}"
+        complain("no longer watching; the run goes on")
+        complain(f"watch it again: batuta workflow watch {workflow_id}{server}")
+        complain(f"end it: batuta workflow terminate {workflow_id}{server}")
         return ExitCode.INTERRUPTED
     if run is None:
-        complain(f"run {workflow_id} has not ended within {timeout_s:g} s; it goes on")
-        return ExitCode.WAIT_TIMEOUT
+        is_human = _waits_for_people(client, workflow_id)
+        what = ", and waits for a person" if is_human else ""
+        complain(f"run {workflow_id} has not ended within {timeout_s:g} s; it goes on{what}")
+        return ExitCode.WAITS_FOR_HUMAN if is_human else ExitCode.WAIT_TIMEOUT
     print(json.dumps(run.get("output") or {}, indent=2, ensure_ascii=False))
     code = RUN_CODES.get(run["status"], ExitCode.UNEXPECTED)
     if code is not ExitCode.DONE:
         reason = run.get("reasonForIncompletion") or "no reason given"
         complain(f"run {workflow_id} ended {run['status']}: {reason}")
     return code
+
+
+def _waits_for_people(client: Client, workflow_id: str) -> bool:
+    """Tell whether open human tasks are all that holds a run up, its sub-workflows' too."""
+    why = found_at(client, f"/workflow/{quoted(workflow_id)}/why")
+    codes = set(_codes((why or {}).get("causes") or [])) - _BEYOND_PEOPLE
+    return codes == {"HUMAN_OPEN"}
+
+
+def _codes(causes: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for cause in causes:
+        yield cause["code"]
+        yield from _codes(cause.get("causes") or [])

@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -169,7 +170,50 @@ def test_an_interrupt_stops_watching_and_not_the_run(url: str, folder: Path) -> 
         wait_until(lambda: running.process.poll() is not None)
 
         assert running.process.returncode == 130
-    assert any(f"curl -X DELETE {url}/api/workflow/{workflow_id}" in x for x in running.lines)
+    again = f"batuta workflow watch {workflow_id} --server {url}/api"
+    assert any(again in line for line in running.lines)
+    assert any(f"batuta workflow terminate {workflow_id}" in line for line in running.lines)
+
+
+def test_a_run_can_be_watched_again(url: str, folder: Path) -> None:
+    run = batuta("run", "greeting.json", "-i", "name=ada", "--server", url, cwd=folder)
+
+    again = batuta("workflow", "watch", run.stdout.strip(), "--server", url)
+    absent = batuta("workflow", "watch", "absent", "--server", url)
+
+    assert again.returncode == 0, again.stderr
+    assert '"said": "HELLO ADA"' in again.stdout
+    assert absent.returncode == 5
+
+
+@pytest.mark.parametrize(("other", "code"), [("HUMAN", 13), ("SIMPLE", 124)])
+def test_a_run_that_only_waits_for_a_person_is_told_from_one_that_hangs(
+    url: str, tmp_path: Path, other: str, code: int
+) -> None:
+    def task(ref: str, type_: str, **fields: Any) -> dict[str, Any]:
+        return {"name": ref, "taskReferenceName": ref, "type": type_, **fields}
+
+    branches = [[task("approve", "HUMAN")], [task("nobody_does_it", other)]]
+    child = {
+        "name": f"people_{other}",
+        "tasks": [
+            task("fork", "FORK_JOIN", forkTasks=branches),
+            task("join", "JOIN", joinOn=["approve", "nobody_does_it"]),
+        ],
+    }
+    params = {"name": child["name"], "workflowDefinition": child}
+    parent = {
+        "name": f"parent_{other}",
+        "tasks": [task("child", "SUB_WORKFLOW", subWorkflowParam=params)],
+    }
+    (tmp_path / "parent.json").write_text(json.dumps(parent), "utf-8")
+
+    done = batuta(
+        *("run", str(tmp_path / "parent.json"), "--watch", "--timeout", "2", "--server", url)
+    )
+
+    assert done.returncode == code, done.stderr
+    assert ("waits for a person" in done.stderr) is (code == 13)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
 """`batuta logs`: what the tasks of a run have logged, as far as it has come or until it ends."""
 
 import json
-import threading
 import time
 from typing import Any
 
 from batuta.cli.command.call import Call
 from batuta.cli.command.task import log_of
 from batuta.cli.command.workflow import path_of
+from batuta.cli.show.stream import pause
 from batuta.cli.show.style import Style, clean
 from batuta.cli.show.table import clock_text
 from batuta.cli.show.watch import EVERY_S, READING_SHARE, TERMINAL
@@ -25,7 +25,6 @@ def show_logs(call: Call, workflow_id: str, *, is_following: bool) -> None:
         NotFoundError: There is no such run, or no run at all.
     """
     reader = _Reader(call, workflow_id or _newest(call))
-    never = threading.Event()
     style = Style()
     while True:
         began_at_s = time.monotonic()
@@ -36,7 +35,7 @@ def show_logs(call: Call, workflow_id: str, *, is_following: bool) -> None:
             print(json.dumps(line) if call.is_json else _text(line, style), flush=True)
         if has_ended or not is_following:
             return
-        never.wait(max(EVERY_S, (time.monotonic() - began_at_s) * READING_SHARE))
+        pause(max(EVERY_S, (time.monotonic() - began_at_s) * READING_SHARE))
 
 
 class _Reader:

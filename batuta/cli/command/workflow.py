@@ -1,12 +1,22 @@
 """`batuta workflow`: find runs, start them, look at them, and steer them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import click
 
-from batuta.cli.command.call import Call, calls_server, confirm, input_option, json_text, yes_option
+from batuta.cli.command.call import (
+    Call,
+    calls_server,
+    confirm,
+    env_file_option,
+    input_option,
+    json_text,
+    server_option,
+    yes_option,
+)
 
 LISTED = 20  # runs that are shown unless more are asked for: a screen
 
@@ -83,6 +93,21 @@ def get(call: Call, workflow_id: str, no_tasks: bool) -> None:
         for name in ("input", "output")
     ]
     call.show(run, [*lines, *payloads])
+
+
+@workflow.command()
+@click.argument("workflow_id", metavar="ID")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Watch no longer than this.")
+@server_option
+@env_file_option
+def watch(
+    workflow_id: str, timeout: float | None, server_url: str | None, env_file: Path | None
+) -> int:
+    """Show a run until it ends; the exit code says how, as that of `batuta run --watch`."""
+    from batuta.cli.run import watch_run
+
+    call = Call({"server_url": server_url}, env_file, "text")
+    return int(watch_run(call.client, workflow_id, timeout))
 
 
 @workflow.command()

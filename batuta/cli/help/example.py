@@ -50,6 +50,9 @@ workflow search --free-text 'connection refused' --limit 5
 workflow get 019b2c3e-7f10-7a3b-8c4d-123456789abc
 workflow get 019b2c3e-7f10-7a3b-8c4d-123456789abc --no-tasks -o json
 
+# workflow watch
+workflow watch 019b2c3e-7f10-7a3b-8c4d-123456789abc --timeout 60
+
 # workflow start
 workflow start greeting -i name=ada
 workflow start greeting --version 2 --input @input.json --correlation-id order-17

@@ -3,12 +3,12 @@
 import re
 import shutil
 import sys
-import threading
 import time
 from typing import Any
 
 from batuta.cli.client import Client, quoted
 from batuta.cli.exit import UnreachableError
+from batuta.cli.show.stream import pause
 from batuta.cli.show.style import Style
 from batuta.cli.show.tree import headline, task_line, tree_lines
 from batuta.runtime.clock import wall_ms
@@ -30,7 +30,6 @@ def watch(
         UnreachableError: The server was away for longer than ABSENCE_S.
     """
     screen = _Screen(Style())
-    never = threading.Event()
     seen_at_s = began_at_s = time.monotonic()
     while timeout_s is None or time.monotonic() - began_at_s < timeout_s:
         read_at_s = time.monotonic()
@@ -44,7 +43,7 @@ def watch(
             screen.show(run)
             if run["status"] in TERMINAL:
                 return run
-        never.wait(max(EVERY_S, (time.monotonic() - read_at_s) * READING_SHARE))
+        pause(max(EVERY_S, (time.monotonic() - read_at_s) * READING_SHARE))
     return None
 
 
