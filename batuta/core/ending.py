@@ -3,6 +3,7 @@
 Source: semantics.md c.3, d.1, d.2, d.9.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -21,6 +22,9 @@ from batuta.model.payload import EMPTY, Payload
 
 # Never tried again, whatever their policy says (semantics.md d.1).
 NOT_RETRIED = NAMED_BY_TYPE | {"DO_WHILE"}
+# Inputs and outputs in failedWorkflow: half of the largest request. What exceeds it is null there.
+FAILED_WORKFLOW_BYTES_MAX = 4_000_000
+_Part = Callable[[Payload | None, int, str], msgspec.Raw | None]
 _FAILED = frozenset({TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR})
 _CHILD_STATUS = {
     WorkflowStatus.COMPLETED: TaskStatus.COMPLETED,
@@ -209,7 +213,7 @@ def _start_failure_workflow(draft: Draft, status: WorkflowStatus, output: Payloa
             name=name,
             definition=pinned.definition,
             definition_version=pinned.version,
-            input=_failure_input(draft, status),
+            input=_failure_input(draft, status, output),
             correlation_id=workflow.correlation_id,
             task_to_domain=workflow.task_to_domain,
         )
@@ -243,7 +247,7 @@ def _with_failure(output: Payload, text: str) -> Payload:
     return Payload.of({**base, "conductor.failure_workflow": text})
 
 
-def _failure_input(draft: Draft, status: WorkflowStatus) -> Payload:
+def _failure_input(draft: Draft, status: WorkflowStatus, output: Payload) -> Payload:
     """Return the input of the failure workflow.
 
     The original input, and what went wrong. ``failed_workflow_id`` and ``failure_reason`` are
@@ -258,46 +262,83 @@ def _failure_input(draft: Draft, status: WorkflowStatus) -> Payload:
             "reason": workflow.reason,
             "failureStatus": status.value,
             "failureTaskId": workflow.failed_task_id,
-            "failedWorkflow": _failed_workflow(draft),
+            "failedWorkflow": _failed_workflow(draft, output),
             "failed_workflow_id": workflow.workflow_id,
             "failure_reason": workflow.reason,
         }
     )
 
 
-def _failed_workflow(draft: Draft) -> dict[str, Any]:
-    """Return the failed run as its failure workflow sees it, inputs and outputs included."""
+def _failed_workflow(draft: Draft, output: Payload) -> dict[str, Any]:
+    """Return the failed run as its failure workflow sees it: its own payloads and its tasks'.
+
+    Whatever is not in memory is asked for, so that it does not matter what is. Source:
+    semantics.md d.9, a.5; of Conductor's WorkflowModel it lacks the definition.
+    """
     execution, workflow = draft.execution, draft.workflow
-    tasks = [
-        {
-            "taskId": task.task_id,
-            "referenceTaskName": task.reference_name,
-            "taskType": task.task_type,
-            "status": task.status.value,
-            "retryCount": task.retry_count,
-            "reasonForIncompletion": task.reason,
-            "workerId": task.worker_id,
-            "inputData": _raw(execution.inputs.get(task.seq)),
-            "outputData": _raw(execution.outputs.get(task.seq)),
-        }
-        for task in execution.in_order()
-    ]
+    part = _within_limit(draft)
+    own = {
+        "input": part(execution.input, 0, "input"),
+        "output": part(output, 0, "output"),
+        "variables": part(execution.variables, 0, "variables"),
+    }
     return {
         "workflowId": workflow.workflow_id,
         "workflowName": workflow.name,
         "workflowVersion": workflow.definition_version,
         "status": workflow.status.value,
         "correlationId": workflow.correlation_id,
+        "priority": workflow.priority,
+        "parentWorkflowId": workflow.parent_id,
+        "parentWorkflowTaskId": workflow.parent_task_id,
+        "taskToDomain": workflow.task_to_domain,
         "reasonForIncompletion": workflow.reason,
         "failedTaskId": workflow.failed_task_id,
         "failedReferenceTaskNames": list(workflow.failed_references),
+        "failedTaskNames": list(workflow.failed_names),
         "createTime": workflow.created_at_ms,
         "endTime": workflow.ended_at_ms,
-        "input": _raw(execution.input),
-        "tasks": tasks,
+        **own,
+        "tasks": [_failed_task(draft, task, part) for task in execution.in_order()],
     }
 
 
-def _raw(payload: Payload | None) -> msgspec.Raw | None:
-    """Return the bytes as they are; a payload too large to be in memory stays out."""
-    return None if payload is None or payload.raw is None else msgspec.Raw(payload.raw)
+def _failed_task(draft: Draft, task: Task, part: _Part) -> dict[str, Any]:
+    execution = draft.execution
+    return {
+        "taskId": task.task_id,
+        "referenceTaskName": task.reference_name,
+        "taskType": task.task_type,
+        "taskDefName": execution.graph.node_of(task).definition_name,
+        "status": task.status.value,
+        "seq": task.seq,
+        "retryCount": task.retry_count,
+        "retried": task.is_retried,
+        "iteration": task.iteration,
+        "scheduledTime": task.scheduled_at_ms,
+        "startTime": task.started_at_ms,
+        "endTime": task.ended_at_ms,
+        "reasonForIncompletion": task.reason,
+        "workerId": task.worker_id,
+        "subWorkflowId": task.child_id,
+        "inputData": part(execution.inputs.get(task.seq), task.seq, "input"),
+        "outputData": part(execution.outputs.get(task.seq), task.seq, "output"),
+    }
+
+
+def _within_limit(draft: Draft) -> _Part:
+    """Return what gives a payload's bytes, asking for those that are not in memory.
+
+    One that would exceed ``FAILED_WORKFLOW_BYTES_MAX`` together with those before it is null.
+    """
+    left = FAILED_WORKFLOW_BYTES_MAX
+
+    def part(payload: Payload | None, seq: int, name: str) -> msgspec.Raw | None:
+        nonlocal left
+        size_bytes = payload.size_bytes if payload is not None else 0
+        if size_bytes > left:
+            return None
+        left -= size_bytes
+        return msgspec.Raw(loaded(draft, payload, seq, name).raw or b"{}")
+
+    return part

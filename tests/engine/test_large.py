@@ -164,6 +164,22 @@ async def test_a_failure_workflow_gets_the_large_input_of_the_run_that_failed(no
     assert await work(node, 1, "clean") == [{"x": LARGE}]
 
 
+async def test_a_failure_workflow_reads_large_outputs_of_the_run_that_failed(node: Node) -> None:
+    """semantics.md d.9: failedWorkflow is the full model, whatever is in memory."""
+    wanted = "${workflow.input.failedWorkflow.tasks[0].outputData.large}"
+    given = "${workflow.input.failedWorkflow.input.x}"
+    clean = simple("clean", "clean", inputParameters={"made": wanted, "given": given})
+    await node.register(workflow("clean_up", clean))
+    failing = chain("fails", 2, failureWorkflow="clean_up")
+    await node.register(failing, tasks=[task_def("step", retryCount=0)])
+    await node.start("fails", {"x": LARGE})
+
+    await work(node, 1)
+    await node.report(await node.poll("step"), {}, TaskStatus.FAILED)
+
+    assert await work(node, 1, "clean") == [{"made": LARGE, "given": LARGE}]
+
+
 async def test_set_variables_that_are_large_are_read_again(node: Node) -> None:
     set_variable = {
         "name": "set",

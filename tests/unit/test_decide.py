@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from batuta.core import ending
 from batuta.core.commands.update import LOG_LINES_MAX, REASON_CHARACTERS_MAX
 from batuta.core.condition import Refused, evaluate
 from batuta.core.decide import decide
@@ -335,6 +336,23 @@ def test_an_output_beyond_a_limit_says_so_in_its_place() -> None:
 
     assert run.execution.workflow.status is WorkflowStatus.COMPLETED
     assert "deep" in run.execution.output.value["error"]
+
+
+def test_a_failure_workflow_is_told_only_as_many_bytes_as_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ending, "FAILED_WORKFLOW_BYTES_MAX", 100)
+    world, run = started(SIMPLE, failureWorkflow="undo", given=Payload(b'{"x":1}'))
+    world.define({"name": "undo", "tasks": [{"ref": "u"}]})
+
+    large = Payload.of({"v": "x" * 100})
+    fails = TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    world.submit(report(run, "a", output=large, status=fails))
+
+    undo = next(one for one in world.runs.values() if one is not run)
+    told = undo.execution.input.value["failedWorkflow"]
+    assert (told["input"], told["output"], told["tasks"][0]["outputData"]) == ({"x": 1}, None, None)
+    assert run.execution.output.value["v"] == "x" * 100
 
 
 def test_items_beyond_a_limit_fail_the_loop() -> None:
