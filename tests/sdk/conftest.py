@@ -28,6 +28,7 @@ from tests.sdk.server import Server, eventually
 
 FOLDER = Path(__file__).parent
 SHORTER = 20  # by how much `quick_retries` shortens the SDK's pauses
+IS_WHOLE = pytest.StashKey[bool]()  # all tests of this folder are run
 _names = itertools.count(1)
 
 
@@ -98,23 +99,34 @@ class Sdk:
         return eventually(look, f"task {reference} of {workflow_id} is {status}")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what stands in this folder; be silent on what the SDK does to itself.
 
     It calls attributes that it calls deprecated, and its async client leaves connections open
-    when it replaces itself after an error.
+    when it replaces itself after an error. What looks back on all calls comes last.
     """
+    ours = [item for item in items if item.path.is_relative_to(FOLDER)]
+    for item in ours:
+        item.add_marker(pytest.mark.sdk)
+        for warning in ("Call to deprecated:DeprecationWarning", "unclosed:ResourceWarning"):
+            item.add_marker(pytest.mark.filterwarnings(f"ignore:{warning}"))
+    items.sort(key=lambda item: item.path.name == "test_shown_calls.py")
+    is_whole_files = not any("::" in argument for argument in config.invocation_params.args)
+    collected = {item.path for item in ours}
+    config.stash[IS_WHOLE] = is_whole_files and collected >= set(FOLDER.rglob("test_*.py"))
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Remember that a part of the folder is not run."""
     for item in items:
         if item.path.is_relative_to(FOLDER):
-            item.add_marker(pytest.mark.sdk)
-            for warning in ("Call to deprecated:DeprecationWarning", "unclosed:ResourceWarning"):
-                item.add_marker(pytest.mark.filterwarnings(f"ignore:{warning}"))
+            item.config.stash[IS_WHOLE] = False
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ledger() -> Iterator[Ledger]:
+def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
     """Note every call that the tests make by the SDK's generated clients."""
-    ledger = Ledger()
+    ledger = Ledger(is_whole=request.config.stash[IS_WHOLE])
     with pytest.MonkeyPatch.context() as patch:
         ledger.observe(patch)
         yield ledger

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.sdk.calls.contract import NO_CONTRACT, calls_of, pattern
+from tests.sdk.calls.page import claimed
 from tests.sdk.node import FOLDER, Answered, Program, needs_node, storm
 from tests.sdk.proxy import Exchange, Fate, Proxy, first_answer_is_lost
 from tests.sdk.server import Server, eventually
@@ -43,16 +45,54 @@ def spawn(tmp_path: Path) -> Iterator[Spawn]:
         program.end()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("suite", SUITES)
-def test_a_suite_of_node_passes(
-    server: Server, spawn: Spawn, wire: list[Answered], suite: str
-) -> None:
-    program = spawn(server.api_url, "--test", suite)
+class Suites:
+    """Node's own tests, each file run once; which requests were answered."""
 
-    assert program.wait() == 0, program.said[-8000:]
+    def __init__(self, server: Server, home: Path) -> None:
+        self._server = server
+        self._home = home
+        self._run: dict[str, Program] = {}
+
+    def run(self, name: str) -> Program:
+        """Run a file, unless it was run before, and give the program that has ended."""
+        if name not in self._run:
+            home = self._home / name
+            home.mkdir()
+            self._run[name] = Program(["--test", name], self._server.api_url, home)
+            self._run[name].wait()
+        return self._run[name]
+
+    def answered(self) -> list[Answered]:
+        return [request for name in SUITES for request in self.run(name).answered]
+
+
+@pytest.fixture(scope="module")
+def suites(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Suites:
+    return Suites(server, tmp_path_factory.mktemp("javascript"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SUITES)
+def test_a_suite_of_node_passes(suites: Suites, name: str) -> None:
+    program = suites.run(name)
+
+    assert program.process.returncode == 0, program.said[-8000:]
     assert "# pass 0" not in program.said
-    wire += program.answered
+
+
+@pytest.mark.slow
+def test_every_call_on_the_page_was_made_and_answered(suites: Suites) -> None:
+    requests = suites.answered()
+    shown = claimed("javascript")
+    known = {call.key: call for call in calls_of("javascript")}
+    if not known:
+        pytest.skip(NO_CONTRACT)
+
+    for key in sorted(shown):
+        call = known[key]
+        path = pattern(call.path)
+        theirs = [r for r in requests if r.method == call.method and path.fullmatch(r.path)]
+        assert any(request.status < 300 for request in theirs), f"nobody asked for {call}"
 
 
 @pytest.mark.slow
@@ -139,12 +179,6 @@ def test_workers_go_on_when_the_server_ends_and_comes_back(
         worked = [line for line in program.said.splitlines() if line.startswith("done ")]
         assert all(len(run["tasks"]) == STEPS for run in runs), "a stop costs no attempt"
         assert len(worked) == len(set(worked)), "each task was done once"
-
-
-@pytest.fixture(scope="module")
-def wire() -> list[Answered]:
-    """Collect what all suites asked for."""
-    return []
 
 
 def _check(program: Program, count: int) -> list[dict[str, Any]]:

@@ -27,6 +27,18 @@ HANDLERS = {
 }
 
 
+# What an SDK cannot do itself, though the server answers.
+CANNOT: dict[str, dict[tuple[str, str], str]] = {
+    "python": {
+        ("WorkflowResourceApi", "get_execution_status_task_list"): (
+            "answered, and this version of the SDK cannot read any answer: it has no "
+            "`TaskListSearchResultSummary`"
+        ),
+    },
+    "javascript": {},
+}
+
+
 @dataclass(frozen=True, order=True)
 class Call:
     """A function of an SDK's client and the request it makes."""
@@ -58,9 +70,9 @@ def calls_of(sdk: str) -> list[Call]:
     )
 
 
-def why_later(call: Call) -> str | None:
-    """Say why the server does not answer a call yet; None when it does."""
-    return WHY_LATER.get(call.line)
+def why_not(sdk: str, call: Call) -> str | None:
+    """Say why a call is not shown; None when it is."""
+    return CANNOT[sdk].get(call.key) or WHY_LATER.get(call.line)
 
 
 def pattern(path: str) -> re.Pattern[str]:

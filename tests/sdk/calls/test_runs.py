@@ -7,6 +7,7 @@ import pytest
 from conductor.client.http.models.start_workflow_request import StartWorkflowRequest
 from conductor.client.http.models.task_result import TaskResult
 from conductor.client.http.models.workflow_task import WorkflowTask
+from conductor.client.http.models.workflow_test_request import WorkflowTestRequest
 from conductor.client.http.rest import ApiException
 from conductor.client.workflow.executor.workflow_executor import WorkflowExecutor
 
@@ -111,6 +112,21 @@ def test_an_execution_until_a_name_that_no_task_has_is_refused(
 
     assert refused.value.status == 400
     assert "typo" in refused.value.message
+
+
+def test_a_workflow_is_tested_with_mocked_results(sdk: Sdk, chain: str) -> None:
+    """Mocks are given as dictionaries: the SDK's TaskMock (2.0.0) is sent with other names."""
+    mocks = {"t0": [{"status": "COMPLETED"}], "t1": [{"status": "COMPLETED", "output": {"n": 5}}]}
+    request = WorkflowTestRequest(name=chain, version=1, task_ref_to_mock_output=mocks)
+    unknown = WorkflowTestRequest(name="unheard_of", version=1, task_ref_to_mock_output=mocks)
+
+    run = sdk.workflows.test_workflow(request)
+    with pytest.raises(ApiException) as refused:
+        sdk.workflows.test_workflow(unknown)
+
+    assert (run.status, run.output) == ("COMPLETED", {"end": 5})
+    assert [task.status for task in run.tasks] == ["COMPLETED", "COMPLETED"]
+    assert (refused.value.status, "unheard_of" in refused.value.message) == (404, True)
 
 
 @pytest.fixture

@@ -269,3 +269,15 @@ test("the status brings output and variables when asked", async () => {
   assert.deepEqual([short.status, short.output], ["COMPLETED", undefined]);
   assert.deepEqual([full.workflowId, full.output, full.variables], [runId, { end: 1 }, {}]);
 });
+
+test("a workflow is tested with mocked results", async () => {
+  const mocks = { t0: [{ status: "COMPLETED" }], t1: [{ status: "COMPLETED", output: { n: 5 } }] };
+
+  const run = await workflows.testWorkflow({
+    name: chain,
+    version: 1,
+    taskRefToMockOutput: mocks,
+  });
+
+  assert.deepEqual([run.status, run.output], ["COMPLETED", { end: 5 }]);
+});

@@ -55,15 +55,17 @@ test("a report brings the next task without a poll", async () => {
   const kind = await defineTask("count");
   const chain = await defineChain(Array(10).fill(kind));
   const before = wire.length;
+  const execute = async (task) => completed(task.inputData);
+  const reports = () => wire.slice(before).filter((one) => one.path === "/api/tasks/update-v2");
 
-  const run = await withWorkers(
-    [{ taskDefName: kind, execute: async (task) => completed(task.inputData) }],
-    async () => waitFor(await start(chain, 1)),
-  );
+  const run = await withWorkers([{ taskDefName: kind, execute }], async () => {
+    const ended = await waitFor(await start(chain, 1));
+    await eventually(() => reports().length === 10, "the last report is answered");
+    return ended;
+  });
 
-  const reports = wire.slice(before).filter((one) => one.path === "/api/tasks/update-v2");
   assert.equal(run.status, "COMPLETED");
-  assert.deepEqual(reports.map((one) => one.status), [...Array(9).fill(200), 204]);
+  assert.deepEqual(reports().map((one) => one.status), [...Array(9).fill(200), 204]);
   assert.ok(run.tasks.every((task) => task.pollCount === 1));
 });
 
