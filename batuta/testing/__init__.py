@@ -3,4 +3,6 @@
 import pytest
 
 # Plain asserts say what they compared only in modules that pytest rewrites.
-pytest.register_assert_rewrite("batuta.testing.cases", "batuta.testing.model")
+pytest.register_assert_rewrite(
+    "batuta.testing.cases", "batuta.testing.keep", "batuta.testing.model"
+)

@@ -33,6 +33,7 @@ from batuta.testing.cases.search import SearchCases
 from batuta.testing.cases.sharing import DurabilityCases, RivalCases
 from batuta.testing.cases.subject import Subject
 from batuta.testing.cases.timer import TimerCases
+from batuta.testing.keep import KeepCases
 from batuta.testing.limit import LimitCases
 from batuta.testing.model import ModelCases
 from batuta.testing.query import QueryCases
@@ -54,6 +55,7 @@ class StoreSuite(
     CatalogCases,
     SearchCases,
     QueryCases,
+    KeepCases,
     ModelCases,
 ):
     """All cases; inherit it and give it a ``store``."""

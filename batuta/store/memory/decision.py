@@ -93,9 +93,8 @@ def write(state: State, changes: RunChanges) -> None:
     )
     state.rows_written += 1
     for entry in changes.entries:
-        row = JournalRow(
-            position=len(state.journal) + 1, workflow_id=changes.workflow_id, entry=entry
-        )
+        state.position_last += 1
+        row = JournalRow(position=state.position_last, workflow_id=changes.workflow_id, entry=entry)
         state.journal.append(row)
         state.requests[changes.workflow_id, entry.version] = entry.request_id
         state.rows_written += 1

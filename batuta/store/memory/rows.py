@@ -80,7 +80,9 @@ class State:
     send_id_last: int = 0
     failing: dict[tuple[str, str, str], Failing] = field(default_factory=dict)
     reservations: dict[tuple[str, str], Reservation] = field(default_factory=dict)
-    journal: list[JournalRow] = field(default_factory=list)  # position n stands at n - 1
+    journal: list[JournalRow] = field(default_factory=list)  # by position
+    position_last: int = 0
+    left_over: dict[str, list[TaskRow]] = field(default_factory=dict)  # tasks of purged runs
     requests: dict[tuple[str, int], str] = field(default_factory=dict)  # request id by version
     logs: dict[str, list[LogLine]] = field(default_factory=dict)
     documents: dict[tuple[str, str, int], Document] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """The memory store itself: the protocols of ``store/base.py`` over a ``State``."""
 
 import asyncio
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -24,7 +25,8 @@ from batuta.store.base import (
     Verdict,
 )
 from batuta.store.failing import FAILING_MAX, Failing
-from batuta.store.memory import due, queue
+from batuta.store.keep import Ended
+from batuta.store.memory import due, keep, queue
 from batuta.store.memory.decision import assert_well_formed, judge, write
 from batuta.store.memory.find import all_tasks
 from batuta.store.memory.rows import PAYLOAD_INLINE_BYTES_MAX, Run, State, payload
@@ -46,8 +48,8 @@ class MemoryStore:
         now_ms: The wall clock, Unix ms; store time never goes back even if this one does.
         pause: Awaited with the name of the point that is reached: "load", "fetch",
             "commit.before", "commit.after" (written, not yet answered), "settled", "due",
-            "held_by", "find_task", "catalog", "journal", "search". May wait, or raise what is
-            to fail.
+            "held_by", "find_task", "catalog", "journal", "keep", "search". May wait, or raise
+            what is to fail.
         state: The data of an earlier or another store (``MemoryStore.state``): a restart, a rival.
         inline_bytes_max: Payloads over this size are loaded without their bytes.
     """
@@ -226,8 +228,47 @@ class MemoryStore:
     ) -> list[JournalRow]:
         """Return rows after ``position`` (0 = from the start), oldest first."""
         await self._reach("journal")
-        rows = self.state.journal[position:]
+        first = bisect_right(self.state.journal, position, key=lambda row: row.position)
+        rows = self.state.journal[first:]
         return [row for row in rows if workflow_id in (None, row.workflow_id)][:limit]
+
+    async def ended_names(self) -> list[str]:
+        """Return the names of the workflows that have ended runs, in order."""
+        await self._reach("keep")
+        return keep.ended_names(self.state)
+
+    async def find_ended(
+        self, name: str, statuses: Sequence[str], *, before_ms: int, keep_count: int, limit: int
+    ) -> list[Ended]:
+        """Return runs that are to go; see ``Keep.find_ended``."""
+        await self._reach("keep")
+        return keep.find_ended(
+            self.state, name, statuses, before_ms=before_ms, keep_count=keep_count, limit=limit
+        )
+
+    async def purge(self, runs: Sequence[Ended], *, now_ms: int, rows_max: int) -> list[str]:
+        """Remove runs that are as they were found; see ``Keep.purge``."""
+        await self._reach("keep")
+        return keep.purge(self.state, runs, now_ms=now_ms, rows_max=rows_max)
+
+    async def purge_retired(self, *, before_ms: int, rows_max: int) -> int:
+        """Delete retired tasks; see ``Keep.purge_retired``."""
+        await self._reach("keep")
+        return keep.purge_retired(self.state, before_ms=before_ms, rows_max=rows_max)
+
+    async def purge_removed(
+        self, *, before_ms: int, position_max: int | None, rows_max: int
+    ) -> int:
+        """Delete what is left of removed runs; see ``Keep.purge_removed``."""
+        await self._reach("keep")
+        return keep.purge_removed(
+            self.state, before_ms=before_ms, position_max=position_max, rows_max=rows_max
+        )
+
+    async def find_payloads(self, wanted: Sequence[tuple[str, int, str]]) -> list[Payload | None]:
+        """Return payloads with their bytes, None for each that does not exist."""
+        await self._reach("keep")
+        return [keep.find_payload(self.state, *key) for key in wanted]
 
     async def search(
         self, query: Query, *, sort: Sequence[Sort], start: int, size: int
@@ -340,11 +381,10 @@ class MemoryStore:
         )
 
     def _fetched(self, workflow_id: str, seq: int, part: str) -> Payload:
-        run = self.state.runs.get(workflow_id)
-        raw = run.payloads.get((seq, part)) if run else None
-        if raw is None:
+        found = keep.find_payload(self.state, workflow_id, seq, part)
+        if found is None:
             raise StoreError(f"run {workflow_id!r} has no {part!r} of seq {seq}")
-        return Payload(raw)
+        return found
 
     def _versions(self, kind: str, name: str | None) -> list[Document]:
         found = [

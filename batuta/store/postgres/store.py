@@ -18,10 +18,12 @@ from batuta.store.base import (
     QueueDepth,
 )
 from batuta.store.failing import FAILING_MAX, Failing
+from batuta.store.keep import Ended
 from batuta.store.postgres import catalog, find, read, schema, search
 from batuta.store.postgres.commit import commit, forget_sends
 from batuta.store.postgres.due import read as due_read
 from batuta.store.postgres.due import write as due_write
+from batuta.store.postgres.keep import purge
 from batuta.store.postgres.limit import room
 from batuta.store.postgres.link import CONNECTIONS_MAX, Link, Session, connect
 from batuta.store.query.tree import FoundTask, Page, Query, Sort
@@ -157,6 +159,38 @@ class PostgresStore:
         return await self._link.read(
             partial(search.read_after, position=position, limit=limit, workflow_id=workflow_id)
         )
+
+    async def ended_names(self) -> list[str]:
+        """Return the names of the workflows that have ended runs, in order."""
+        return await self._link.read(purge.ended_names)
+
+    async def find_ended(
+        self, name: str, statuses: Sequence[str], *, before_ms: int, keep_count: int, limit: int
+    ) -> list[Ended]:
+        """Return runs that are to go; see ``Keep.find_ended``."""
+        work = partial(purge.find_ended, name=name, statuses=statuses, before_ms=before_ms)
+        return await self._link.read(partial(work, keep_count=keep_count, limit=limit))
+
+    async def purge(self, runs: Sequence[Ended], *, now_ms: int, rows_max: int) -> list[str]:
+        """Remove runs that are as they were found; see ``Keep.purge``."""
+        work = partial(purge.purge, runs=runs, now_ms=now_ms, rows_max=rows_max)
+        return await self._link.write(work)
+
+    async def purge_retired(self, *, before_ms: int, rows_max: int) -> int:
+        """Delete retired tasks; see ``Keep.purge_retired``."""
+        work = partial(purge.purge_retired, before_ms=before_ms, rows_max=rows_max)
+        return await self._link.write(work)
+
+    async def purge_removed(
+        self, *, before_ms: int, position_max: int | None, rows_max: int
+    ) -> int:
+        """Delete what is left of removed runs; see ``Keep.purge_removed``."""
+        work = partial(purge.purge_removed, before_ms=before_ms, position_max=position_max)
+        return await self._link.write(partial(work, rows_max=rows_max))
+
+    async def find_payloads(self, wanted: Sequence[tuple[str, int, str]]) -> list[Payload | None]:
+        """Return payloads with their bytes, None for each that does not exist."""
+        return await self._link.read(partial(read.find_payloads, wanted=wanted))
 
     async def search(
         self, query: Query, *, sort: Sequence[Sort], start: int, size: int

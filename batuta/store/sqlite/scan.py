@@ -70,13 +70,15 @@ RULES = {
         WHERE id IN (SELECT workflow_id FROM journal WHERE kind = 'remove')""",
     "a task was last written by a version of its run": """
         SELECT hex(t.task_id) FROM task t LEFT JOIN workflow w ON w.id = t.workflow_id
-        WHERE w.id IS NULL OR t.version > w.version""",
+        WHERE t.version > w.version OR (w.id IS NULL AND t.workflow_id NOT IN (
+            SELECT workflow_id FROM journal WHERE kind = 'remove'))""",
     "a Send is for a run that exists, or starts one": """
         SELECT id, CAST(doc AS TEXT) FROM send WHERE CAST(doc AS TEXT) ->> 'type' <> 'start'
         AND workflow_id NOT IN (SELECT id FROM workflow)""",
     "a payload belongs to a run": """
         SELECT hex(workflow_id), seq, part FROM payload
-        WHERE workflow_id NOT IN (SELECT id FROM workflow)""",
+        WHERE workflow_id NOT IN (SELECT id FROM workflow)
+        AND workflow_id NOT IN (SELECT workflow_id FROM journal WHERE kind = 'remove')""",
     "the file is whole": "SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
 }
 

@@ -21,12 +21,14 @@ from batuta.store.base import (
     QueueDepth,
 )
 from batuta.store.failing import FAILING_MAX, Failing
+from batuta.store.keep import Ended
 from batuta.store.merge import merge
 from batuta.store.query.tree import FoundTask, Page, Query, Sort
 from batuta.store.sqlite import catalog, find, reading
 from batuta.store.sqlite.connection import ConnectionThread, open_connection
 from batuta.store.sqlite.due import read as due_read
 from batuta.store.sqlite.due import write as due_write
+from batuta.store.sqlite.keep import purge
 from batuta.store.sqlite.limit import room
 from batuta.store.sqlite.opening import Lock, migrate, take_lock
 from batuta.store.sqlite.trigger import PREPARE
@@ -201,6 +203,54 @@ class SqliteStore:
         return await self._reader.run(
             lambda connection: reading.read_after(connection, position, limit, workflow_id)
         )
+
+    async def ended_names(self) -> list[str]:
+        """Return the names of the workflows that have ended runs, in order."""
+        return await self._searcher.run(purge.ended_names)
+
+    async def find_ended(
+        self, name: str, statuses: Sequence[str], *, before_ms: int, keep_count: int, limit: int
+    ) -> list[Ended]:
+        """Return runs that are to go; see ``Keep.find_ended``."""
+        return await self._searcher.run(
+            lambda connection: purge.find_ended(
+                connection,
+                name,
+                statuses,
+                before_ms=before_ms,
+                keep_count=keep_count,
+                limit=limit,
+            )
+        )
+
+    async def purge(self, runs: Sequence[Ended], *, now_ms: int, rows_max: int) -> list[str]:
+        """Remove runs that are as they were found; see ``Keep.purge``."""
+        self._committed_at_ms = max(self._committed_at_ms, now_ms)
+        return await self._writer.run(
+            lambda connection: purge.purge(connection, runs, now_ms=now_ms, rows_max=rows_max)
+        )
+
+    async def purge_retired(self, *, before_ms: int, rows_max: int) -> int:
+        """Delete retired tasks; see ``Keep.purge_retired``."""
+        return await self._writer.run(
+            lambda connection: purge.purge_retired(
+                connection, before_ms=before_ms, rows_max=rows_max
+            )
+        )
+
+    async def purge_removed(
+        self, *, before_ms: int, position_max: int | None, rows_max: int
+    ) -> int:
+        """Delete what is left of removed runs; see ``Keep.purge_removed``."""
+        return await self._writer.run(
+            lambda connection: purge.purge_removed(
+                connection, before_ms=before_ms, position_max=position_max, rows_max=rows_max
+            )
+        )
+
+    async def find_payloads(self, wanted: Sequence[tuple[str, int, str]]) -> list[Payload | None]:
+        """Return payloads with their bytes, None for each that does not exist."""
+        return await self._reader.run(lambda connection: reading.find_payloads(connection, wanted))
 
     async def search(
         self, query: Query, *, sort: Sequence[Sort], start: int, size: int

@@ -19,6 +19,7 @@ from batuta.store.base import (
     Touch,
 )
 from batuta.store.failing import Quarantine
+from batuta.store.keep import Keep
 from batuta.testing import builders
 from batuta.testing.builders import NOW_MS
 
@@ -26,7 +27,7 @@ ACCEPTED = Accepted()
 STALE = Stale()
 
 
-class Subject(Store, Catalog, Journal, Search, Quarantine, Protocol):
+class Subject(Store, Catalog, Journal, Search, Keep, Quarantine, Protocol):
     """A complete store."""
 
 
