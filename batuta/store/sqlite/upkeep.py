@@ -12,7 +12,8 @@ from batuta.store.migrate import migrations, pending
 from batuta.store.sqlite.opening import InUseError, take_lock
 from batuta.store.sqlite.scan import connect, scan
 
-SIDE_FILES = ("", "-wal", "-shm")  # what SQLite keeps of one database; the three belong together
+# What belongs to one database: what SQLite keeps of it, and the folder of its large payloads.
+SIDE_FILES = ("", "-wal", "-shm", "-blobs")
 
 
 class Examined(msgspec.Struct, frozen=True, kw_only=True):
