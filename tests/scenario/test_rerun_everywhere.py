@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from batuta.model.command import RerunWorkflow
-from batuta.model.execution import Task, WorkflowStatus
+from batuta.model.command import RerunWorkflow, TerminateWorkflow
+from batuta.model.execution import Task, TaskStatus, WorkflowStatus
 from batuta.model.payload import Payload
 from tests.scenario.driver import Run, World
 from tests.scenario.everywhere import (
@@ -19,8 +19,10 @@ from tests.scenario.everywhere import (
     carry_on,
     main_of,
     picture,
+    report,
     started,
     tasks_called,
+    tree,
 )
 
 # One that runs beside a sub-workflow stays when it runs again (semantics.md f).
@@ -85,3 +87,31 @@ def _carried_to_its_end(operator: str, place: str) -> tuple[World, list[tuple[Ru
     targets = tasks_called(world, "t")
     assert targets, "the run came to the operator"
     return world, targets
+
+
+@pytest.mark.parametrize("how", ["failed", "terminated"])
+@pytest.mark.parametrize(("operator", "place"), [one for one in EVERYWHERE if one[0] != CUTS_SHORT])
+def test_a_rerun_of_what_was_cut_short_comes_to_the_end_of_what_was_not(
+    operator: str, place: str, how: str
+) -> None:
+    unharmed, _ = _carried_to_its_end(operator, place)
+    world = started(operator, place)
+
+    def is_behind(*_: object) -> bool:
+        has_ended = [one.status.is_terminal for _, one in tasks_called(world, "t")]
+        return bool(has_ended) and all(has_ended)
+
+    stopped_at = carry_on(world, until=is_behind)
+    assert stopped_at is not None, "something comes behind the operator"
+    if how == "failed":
+        run = next(run for run in tree(world) if run.execution.task(stopped_at.task_id))
+        report(world, run, stopped_at, TaskStatus.FAILED_WITH_TERMINAL_ERROR)
+    else:
+        world.submit(TerminateWorkflow(workflow_id=MAIN_ID))
+    assert not main_of(world).execution.workflow.status.is_successful
+    run, target = tasks_called(world, "t")[-1]
+
+    rerun(world, run, target, {**input_of(run, target), "n": 9})
+
+    carry_on(world)
+    assert picture(world) == picture(unharmed)
