@@ -5,7 +5,7 @@ text `None` for what was not set. Reading it is here. Source: clients.md 1.4.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, unquote_plus
 
@@ -53,12 +53,16 @@ class ClientGoneError(BatutaError):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer; without ``media`` it has no content type, as Conductor's void answers."""
+    """An answer; without ``media`` it has no content type, as Conductor's void answers.
+
+    One with ``chunks`` is sent piece by piece, as they come, instead of ``body``.
+    """
 
     status: int
     body: bytes = b""
     media: bytes | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    chunks: AsyncGenerator[bytes, None] | None = None
 
 
 class FaultBody(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

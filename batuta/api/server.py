@@ -8,13 +8,16 @@ Nagle's counterpart on its side would stall for 40 ms otherwise (clients.md 1.4)
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from batuta.api.dispatch.mount import Mount, Mounts, PassOnError
+from batuta.api.dispatch.page import API, Origins, answer_preflight, check_page, shown_to
+from batuta.api.dispatch.router import VALUE_CHARACTERS_MAX, Router
+from batuta.api.dispatch.stream import NOSNIFF, stream
 from batuta.api.request import (
-    PLACE_CHARACTERS_MAX,
     ClientGoneError,
     ErrorBody,
     FaultBody,
@@ -23,12 +26,10 @@ from batuta.api.request import (
     Receive,
     Reply,
     Request,
-    Route,
     Send,
     Settings,
     check_size,
     json_reply,
-    unquote_text,
 )
 from batuta.api.routes import ROUTES
 from batuta.model.error import (
@@ -51,7 +52,6 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 HOSTS_KNOWN_MAX = 100  # Host headers remembered as allowed; each is one port of one name
 LENGTH_DIGITS_MAX = 18  # of a declared length that are read; a longer one is too large anyway
-VALUE_CHARACTERS_MAX = 100  # of a wrong value that an error repeats
 
 # From the special to the general; the first that fits counts.
 ERRORS: tuple[tuple[type[BatutaError], int], ...] = (
@@ -65,28 +65,45 @@ ERRORS: tuple[tuple[type[BatutaError], int], ...] = (
 )
 _BUG = "an unexpected error; the server's log has the details"
 _HOSTNAME = socket.gethostname()
-_NOSNIFF = (b"x-content-type-options", b"nosniff")
 _log = logging.getLogger("batuta.api")
 
 
-def create_app(engine: "Engine", settings: Settings) -> App:
+def create_app(
+    engine: "Engine",
+    settings: Settings,
+    *,
+    mounts: Sequence[Mount] = (),
+    ports: Mapping[int, str] | None = None,
+    origins: Origins | None = None,
+) -> App:
     """Return the ASGI application that serves Conductor's REST API from an engine.
 
     It answers requests sent to this machine's names and to ``settings.allowed_hosts`` only.
     How it is run (uvicorn, ports, signals) is the caller's business.
+
+    Args:
+        mounts: What is served beside the API.
+        ports: By port the only mount that answers there.
+        origins: Whose pages may use the mounts; none by default.
     """
     router = Router(ROUTES)
-    door = _Door(settings.allowed_hosts, settings.body_bytes_max)
+    beside = Mounts(mounts, ports or {})
+    door = _Door(settings.allowed_hosts, settings.body_bytes_max, beside, origins)
+
+    async def answer(request: Request) -> Reply:
+        if beside.has(request.scope["path"]):
+            return answer_preflight(request.scope) or await _answer_mounted(request, beside)
+        return await router.find(request).handler(request)
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await _answer_other(scope, receive, send)
             return
         request = Request(engine, settings, scope, receive)
+        welcome = b""
         try:
-            door.check(scope)
-            route = router.find(request)
-            reply = await route.handler(request)
+            welcome = door.check(scope)
+            reply = await answer(request)
         except ClientGoneError:
             return
         except BatutaError as error:
@@ -95,89 +112,41 @@ def create_app(engine: "Engine", settings: Settings) -> App:
             # The one place where a bug of ours becomes an answer.
             _log.exception("%s %s failed", scope["method"], scope["path"])
             reply = _error_body(500, "INTERNAL", _BUG)
-        await _send(send, reply)
+        if welcome:
+            headers = (*reply.headers, *shown_to(welcome))
+            reply = msgspec.structs.replace(reply, headers=headers)
+        await (_send(send, reply) if reply.chunks is None else stream(receive, send, reply))
 
     return app
 
 
-class Router:
-    """Finds the row of the route table for a request."""
-
-    def __init__(self, routes: Sequence[Route]) -> None:
-        self._routes = tuple(routes)
-        self._exact = {(row.method, row.path): row for row in routes if "{" not in row.path}
-        self._hot = {
-            (row.method, row.path[: row.path.rindex("{")]): row
-            for row in routes
-            if row.is_hot and row.path.count("{") == 1 and row.path.endswith("}")
-        }
-        # By number of segments, literal ones first; None stands for a variable.
-        self._patterns: dict[int, list[tuple[tuple[str | None, ...], Route]]] = {}
-        for row in sorted(routes, key=lambda row: row.path.count("{")):
-            parts = row.path.split("/")
-            pattern = tuple(None if part.startswith("{") else part for part in parts)
-            self._patterns.setdefault(len(parts), []).append((pattern, row))
-
-    def find(self, request: Request) -> Route:
-        """Return the row of a request, whose path variables it fills in.
-
-        Raises:
-            HttpError: 404, no such path; 405, the path has other methods (gotchas.md 9).
-            InvalidError: The path holds what is not UTF-8.
-        """
-        scope = request.scope
-        method, path = scope["method"], scope["path"]
-        request.routes = self._routes
-        if b"%" not in scope.get("raw_path", b""):
-            if (row := self._exact.get((method, path))) is not None:
-                return row
-            cut = path.rfind("/") + 1
-            size = len(path) - cut
-            row = self._hot.get((method, path[:cut]))
-            if row is not None and 0 < size <= PLACE_CHARACTERS_MAX:
-                request.values = (path[cut:],)
-                return row
-            return self._search(request, method, path.split("/"))
-        raw: str = scope["raw_path"].decode("latin-1")
-        return self._search(request, method, [unquote_text(part) for part in raw.split("/")])
-
-    def _search(self, request: Request, method: str, segments: list[str]) -> Route:
-        wanted = "GET" if method == "HEAD" else method
-        allowed: list[str] = []
-        for pattern, row in self._patterns.get(len(segments), ()):
-            pairs = zip(pattern, segments, strict=True)
-            if not all(part == segment or (part is None and segment) for part, segment in pairs):
-                continue
-            # HEAD must not take a task from its queue.
-            if row.method == wanted and not (row.is_hot and method == "HEAD"):
-                pairs = zip(pattern, segments, strict=True)
-                request.values = tuple(segment for part, segment in pairs if part is None)
-                _check_places(row, request.values)
-                return row
-            allowed.append(row.method)
-        where = "/".join(segments)[:VALUE_CHARACTERS_MAX]
-        if not allowed:
-            raise HttpError(404, "NO_SUCH_PATH", f"there is nothing at {where!r}; see /docs")
-        words = ", ".join(dict.fromkeys(allowed))
-        raise HttpError(
-            405,
-            "WRONG_METHOD",
-            f"{method} is not possible at {where!r}; use {words}",
-            ((b"allow", words.encode()),),
-        )
-
-
-def _check_places(row: Route, values: Sequence[str]) -> None:
-    if all(len(value) <= PLACE_CHARACTERS_MAX for value in values):
-        return
-    names = [part[1:-1] for part in row.path.split("/") if part.startswith("{")]
-    message = f"longer than {PLACE_CHARACTERS_MAX} characters; no id or name is"
-    faults = [
-        Fault(name, message, value)
-        for name, value in zip(names, values, strict=True)
-        if len(value) > PLACE_CHARACTERS_MAX
-    ]
-    raise InvalidError(f"{faults[0].path}: {message}", faults)
+async def _answer_mounted(request: Request, mounts: Mounts) -> Reply:
+    """Have the first mount answer that does not pass; errors are in its words."""
+    candidates = mounts.candidates(request)
+    speaker = candidates[0] if len(candidates) == 1 else None
+    passed: tuple[Mount, BatutaError] | None = None
+    try:
+        for match in mounts.find(request, candidates):
+            speaker = match.mount
+            request.values = match.values
+            try:
+                return await match.route.handler(request)
+            except PassOnError as word:
+                passed = passed or (match.mount, word.error)
+        assert passed is not None, "there is a match, or find raises"
+        speaker, error = passed
+        return speaker.render(status_of(error), error)
+    except ClientGoneError:
+        raise
+    except BatutaError as error:
+        if speaker is None:
+            raise
+        return speaker.render(status_of(error), error)
+    except Exception:
+        if speaker is None:
+            raise
+        _log.exception("%s %s failed", request.scope["method"], request.scope["path"])
+        return speaker.render(500, BatutaError(_BUG))
 
 
 class _Door:
@@ -187,13 +156,24 @@ class _Door:
     another site by its Origin or Sec-Fetch-Site. Clients that are no browsers send neither.
     """
 
-    def __init__(self, allowed_hosts: Sequence[str], body_bytes_max: int) -> None:
+    def __init__(
+        self,
+        allowed_hosts: Sequence[str],
+        body_bytes_max: int,
+        mounts: Mounts,
+        origins: Origins | None,
+    ) -> None:
+        self._mounts = mounts
+        self._origins = origins or Origins((), is_loopback=False)
         self._body_bytes_max = body_bytes_max
         self._names = {name.lower() for name in (*LOCAL_HOSTS, *allowed_hosts)}
         self._known: set[bytes] = set()
 
-    def check(self, scope: Message) -> None:
+    def check(self, scope: Message) -> bytes:
         """Refuse a request that is not meant for us.
+
+        Returns:
+            The origin of a page of another site that is welcome; else nothing.
 
         Raises:
             HttpError: 403, wrong Host, or another site's page; 413, a body that is said to be
@@ -216,8 +196,15 @@ class _Door:
                 check_size(int(value[:LENGTH_DIGITS_MAX]), self._body_bytes_max)
         if host not in self._known:
             self._check_host(host)
-        if origin or site:
-            _check_page(scope, host, origin, site, media)
+        path = scope["path"]
+        is_mounted = self._mounts.has(path)
+        if (origin or site) and (is_mounted or path.startswith(API)):
+            is_welcome = is_mounted and bool(origin) and self._origins.allow(origin)
+            check_page(
+                scope, host=host, origin=origin, site=site, media=media, is_welcome=is_welcome
+            )
+            return origin if is_welcome else b""
+        return b""
 
     def _check_host(self, host: bytes) -> None:
         text = host.decode("latin-1").lower()
@@ -233,23 +220,18 @@ class _Door:
             self._known.add(host)
 
 
-def _check_page(scope: Message, host: bytes, origin: bytes, site: bytes, media: bytes) -> None:
-    """Refuse what a page of another site has sent; a link to one of our pages is welcome."""
-    if not scope["path"].startswith("/api/"):
-        return
-    is_foreign = bool(origin) and origin.partition(b"://")[2] != host
-    # Reading counts too: a poll takes tasks, and the URL of an image may be a poll.
-    if is_foreign or site in {b"cross-site", b"same-site"}:
-        raise HttpError(403, "FOREIGN_PAGE", "a page of another site may not use this server's API")
-    if origin and media and not media.startswith(b"application/json"):
-        raise HttpError(415, "NOT_JSON", "a page must send application/json")
+def status_of(error: BatutaError) -> int:
+    """Return the status of an error's answer."""
+    if isinstance(error, HttpError):
+        return error.status
+    return next((status for kind, status in ERRORS if isinstance(error, kind)), 500)
 
 
 def error_reply(error: BatutaError) -> Reply:
     """Answer an error in Conductor's body; the only place where one gets its status."""
     if isinstance(error, HttpError):
         return _error_body(error.status, error.code, error.message, headers=error.headers)
-    status = next((status for kind, status in ERRORS if isinstance(error, kind)), 500)
+    status = status_of(error)
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if isinstance(error, BusyError):
         seconds = -(-error.retry_after_ms // 1_000)
@@ -301,7 +283,7 @@ async def _send(send: Send, reply: Reply) -> None:
         headers.append((b"content-length", str(len(reply.body)).encode()))
     if reply.media is not None:
         headers.append((b"content-type", reply.media))
-        headers.append(_NOSNIFF)
+        headers.append(NOSNIFF)
     headers.extend(reply.headers)
     start = {"type": "http.response.start", "status": reply.status, "headers": headers}
     await send(start)

@@ -132,14 +132,7 @@ class Engine:
         self.rehearsals = Rehearsals(
             self._store, scripts, self._now_ms, environment, is_strict=is_strict
         )
-        self.gate = Gate(
-            self._store,
-            definitions=self.definitions,
-            queues=self.committer.queues,
-            spawn=self.committer.spawn,
-            is_shared=self._store.is_shared,
-        )
-        self.committer.parts_of = self.gate.parts_of
+        self.gate = Gate(self._store, self.definitions, self.committer)
         self._leases = Leases(self._store, self.committer, self._cache)
         self.extend_lease = self._leases.extend
 

@@ -39,6 +39,7 @@ class Client:
         raw: bytes | Sequence[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         gone: asyncio.Event | None = None,
+        port: int = 8080,
     ) -> Answer | None:
         """Send a request and return its answer, None when there was none.
 
@@ -46,6 +47,7 @@ class Client:
             line: As in a log: "GET /path?query".
             body: Sent as JSON; ``raw`` as it is, a sequence as chunks.
             gone: The client hangs up when it is set.
+            port: Of the server, as the request came in.
         """
         method, target = line.split(" ", 1)
         path, _, query = target.partition("?")
@@ -59,6 +61,7 @@ class Client:
             "path": unquote(path),
             "raw_path": path.encode(),
             "query_string": query.encode(),
+            "server": ("127.0.0.1", port),
             "headers": [(k.encode(), v.encode("latin-1")) for k, v in given.items()],
         }
         sent: list[dict[str, Any]] = []

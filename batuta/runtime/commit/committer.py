@@ -54,6 +54,9 @@ class Committer:
         trouble_wait_s: How long commands wait for a store that answers with errors.
     """
 
+    # The parts of a queue from which may be claimed now; see ``runtime.limit``.
+    parts_of: Callable[[Queue], Sequence[Part]] = staticmethod(lambda _: ())
+
     def __init__(  # noqa: PLR0913  the composition of the engine's hot path
         self,
         store: Store,
@@ -81,8 +84,6 @@ class Committer:
         self._is_awake = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.queues = Queues(now_ms, self._want_claim)
-        # The parts of a queue from which may be claimed now; see ``runtime.limit``.
-        self.parts_of: Callable[[Queue], Sequence[Part]] = lambda _: ()
         fetcher.is_active = self.queues.is_active
         self._gatherer = Gatherer(
             cache=cache,

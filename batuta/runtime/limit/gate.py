@@ -6,46 +6,39 @@ of changed definitions: a limit that is raised holds a second later.
 """
 
 import logging
-from collections.abc import Callable, Collection, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
 
 from batuta.core.limits.policy import limit_of
 from batuta.model.error import StoreError
 from batuta.model.limit import Limit, LimitUse, split_part
 from batuta.runtime.clock import pause
+from batuta.runtime.commit.committer import Committer
 from batuta.runtime.definitions import Definitions
-from batuta.runtime.queues import Queue, Queues
-from batuta.store.base import Part, Search
+from batuta.runtime.queues import Queue
+from batuta.store.base import Part, Search, Store
 
 PASS_S = 1.0  # between two readings of the tables
 
 _log = logging.getLogger(__name__)
 
 
+class _Limits(Store, Search, Protocol):
+    """What is asked of the store here."""
+
+
 class Gate:
-    """Keeps the parts of the queues and the limits of their keys. Run ``run`` as a loop.
+    """Keeps the parts of the queues and the limits of their keys. Run ``run`` as a loop."""
 
-    Args:
-        spawn: Runs a coroutine beside the caller; a node that stops waits for it.
-    """
-
-    def __init__(
-        self,
-        store: Search,
-        *,
-        definitions: Definitions,
-        queues: Queues,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
-        is_shared: bool,
-    ) -> None:
+    def __init__(self, store: _Limits, definitions: Definitions, committer: Committer) -> None:
         self._store = store
         self._definitions = definitions
-        self._queues = queues
-        self._spawn = spawn
-        self._is_shared = is_shared
+        self._queues = queues = committer.queues
+        self._spawn = committer.spawn
         self._limits: dict[str, Limit | None] = {}
         self._has_read = False
         queues.on_part = self._learn
+        committer.parts_of = self.parts_of
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Read the tables, a pass a second."""
@@ -56,7 +49,7 @@ class Gate:
 
     async def read(self) -> None:
         """Take the parts that have ready tasks, and the limits as registered now."""
-        if self._has_read and not self._is_shared and not self._limits:
+        if self._has_read and not self._store.is_shared and not self._limits:
             return  # nobody but this node makes parts, and it has made none
         before = self._known()
         names = await self._store.parts()
