@@ -117,7 +117,8 @@ class SubWorkflowParams(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     """With an inline definition: the name of that."""
     version: Int32 | str | None = None
     """A number, one `${...}` expression, or absent for the latest."""
-    task_to_domain: dict[str, str] = {}
+    task_to_domain: dict[str, str] | None = None
+    """Absent: the parent's."""
     workflow_definition: "WorkflowDef | str | None" = None
     """An inline definition or one `${...}` expression that gives one."""
     idempotency_key: str | None = None

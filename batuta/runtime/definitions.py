@@ -119,13 +119,13 @@ class Definitions:
             raise NotFoundError(f"no version {version} of workflow definition {name!r}")
         self._forget_pins()
 
-    async def validate(self, document: Any) -> list[Fault]:
+    async def validate(self, document: Any, *, is_registered: bool = True) -> list[Fault]:
         """Return what is wrong with a workflow definition; empty when it may be registered."""
         try:
             found = read_workflow_def(document, strict=self._is_strict)
         except InvalidError as error:
             return list(error.faults)
-        return validate_workflow_def(found, strict=self._is_strict)
+        return validate_workflow_def(found, strict=self._is_strict, is_registered=is_registered)
 
     async def lint(
         self, name: str, version: int = LATEST, *, polled: Collection[str] | None = None
@@ -266,7 +266,7 @@ class Definitions:
             if not need.inline:
                 return await self.pin(need.name, need.version)
             document = msgspec.json.decode(need.inline)
-            faults = await self.validate(document)
+            faults = await self.validate(document, is_registered=False)
             if faults:
                 return Failure(f"workflowDefinition is invalid: {faults_text(faults)}")
             return await self.pin_inline(read_workflow_def(document, strict=self._is_strict))

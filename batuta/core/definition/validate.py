@@ -57,6 +57,7 @@ def validate_workflow_def(
     strict: bool,
     task_defs: Mapping[str, TaskDef] | None = None,
     environment: Collection[str] = (),
+    is_registered: bool = True,
 ) -> list[Fault]:
     """Find every rule that a workflow definition breaks; an empty list accepts it.
 
@@ -64,13 +65,14 @@ def validate_workflow_def(
         strict: Refuse what only Batuta accepts (a DO_WHILE with items and no loopCondition).
         task_defs: Registered task definitions by name; their input templates count as input.
         environment: Names that `${NAME}` may resolve to.
+        is_registered: Or is to be; False for one that a task brings along.
 
     Source: POST /api/metadata/workflow; conductor WorkflowDefConstraint and its parts.
     """
     surroundings = _Surroundings(
         strict=strict, task_defs=task_defs or {}, names=frozenset(environment) | BUILT_IN_NAMES
     )
-    return list(_workflow_faults(def_, "", surroundings))
+    return list(_workflow_faults(def_, "", surroundings, is_registered=is_registered))
 
 
 def validate_task_def(def_: TaskDef, *, strict: bool) -> list[Fault]:
@@ -134,7 +136,9 @@ class _Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     names: frozenset[str]
 
 
-def _workflow_faults(def_: WorkflowDef, path: str, around: _Surroundings) -> Iterator[Fault]:
+def _workflow_faults(
+    def_: WorkflowDef, path: str, around: _Surroundings, *, is_registered: bool = False
+) -> Iterator[Fault]:
     for fault in _header_faults(def_):
         yield _moved(fault, path)
     nodes = list(walk(def_.tasks, f"{path}tasks", is_top_level=True))
@@ -147,7 +151,7 @@ def _workflow_faults(def_: WorkflowDef, path: str, around: _Surroundings) -> Ite
         yield from type_faults(node)
         # Conductor looks for unknown names in the top level of a registered definition only;
         # anywhere else they read null when they run.
-        if node.is_top_level and not path:
+        if node.is_top_level and is_registered:
             yield from _unknown_names(node, refs | around.names | {"workflow"})
         inline = inline_of(node.task.sub_workflow_param)
         if inline:
