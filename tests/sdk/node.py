@@ -31,9 +31,11 @@ class Answered:
 
 
 class Program:
-    """A program of the folder; what it says and what it asked for go to files."""
+    """A program of the folder, or of another one; what it says and asks for goes to its home."""
 
-    def __init__(self, command: list[str], api_url: str, home: Path, **more: str) -> None:
+    def __init__(
+        self, command: list[str], api_url: str, home: Path, *, folder: Path = FOLDER, **more: str
+    ) -> None:
         self._ledger = home / "ledger.jsonl"
         self._said = home / "said.txt"
         environment = {
@@ -46,7 +48,7 @@ class Program:
         with self._said.open("wb") as said:
             self.process = subprocess.Popen(
                 [NODE, *command],
-                cwd=FOLDER,
+                cwd=folder,
                 env=environment | own | more,
                 stdout=said,
                 stderr=subprocess.STDOUT,

@@ -6,6 +6,7 @@ list of calls. Without node, or before `make js`, all of it is skipped, saying s
 """
 
 import json
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.sdk import howto
 from tests.sdk.calls.contract import NO_CONTRACT, calls_of, pattern
 from tests.sdk.calls.page import claimed
 from tests.sdk.node import FOLDER, Answered, Program, needs_node, storm
@@ -179,6 +181,29 @@ def test_workers_go_on_when_the_server_ends_and_comes_back(
         worked = [line for line in program.said.splitlines() if line.startswith("done ")]
         assert all(len(run["tasks"]) == STEPS for run in runs), "a stop costs no attempt"
         assert len(worked) == len(set(worked)), "each task was done once"
+
+
+def test_the_programs_of_the_page_do_what_it_says(server: Server, tmp_path: Path) -> None:
+    programs = howto.programs("JavaScript")
+    assert list(programs) == ["worker.mjs", "start.mjs"]
+    (tmp_path / "node_modules").symlink_to(FOLDER / "node_modules")
+    started = []
+
+    for file_name, source in programs.items():
+        assert f"    node {file_name}\n" in howto.section("JavaScript")
+        (tmp_path / file_name).write_text(source, "utf-8")
+        (home := tmp_path / file_name.removesuffix(".mjs")).mkdir()
+        started.append(Program([file_name], server.api_url, home, folder=tmp_path))
+    worker, start = started
+    try:
+        assert start.wait() == 0, start.said
+        assert start.said.splitlines()[-1] == howto.promise("JavaScript")
+        assert worker.process.poll() is None, worker.said
+        worker.process.send_signal(signal.SIGINT)
+        assert worker.wait() == 0, worker.said
+    finally:
+        worker.end()
+        start.end()
 
 
 def _check(program: Program, count: int) -> list[dict[str, Any]]:

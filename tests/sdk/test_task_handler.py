@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,14 +13,12 @@ from conductor.client.configuration.configuration import Configuration
 from conductor.client.configuration.settings.authentication_settings import AuthenticationSettings
 from conductor.client.orkes.orkes_workflow_client import OrkesWorkflowClient
 
+from tests.sdk import howto
 from tests.sdk.conftest import Sdk
 from tests.sdk.proxy import Proxy
-from tests.sdk.server import ROOT, eventually
+from tests.sdk.server import eventually
 
 STOP_LIMIT_S = 20
-PAGE = ROOT / "docs" / "howto" / "connect-a-conductor-sdk.md"
-# A block of indented lines that imports something; blank lines inside belong to it.
-PROGRAM = re.compile(r"(?m)^    (?:from|import) .*\n(?:(?:    .*)?\n)*?(?=\S)")
 
 Name = Callable[[str], str]
 
@@ -109,29 +106,17 @@ def run(tmp_path: Path, sdk: Sdk) -> Iterator[Run]:
             script.interrupt()
 
 
-def _programs() -> dict[str, str]:
-    """Give the Python programs of the page, by the file names it gives them."""
-    text = PAGE.read_text("utf-8")
-    found = {}
-    for match in PROGRAM.finditer(text):
-        file_name = re.findall(r"as `(\w+\.py)`", text[: match.start()])[-1]
-        found[file_name] = re.sub(r"(?m)^    ", "", match.group()).rstrip() + "\n"
-    return found
-
-
 def test_the_programs_of_the_page_do_what_it_says(run: Run) -> None:
-    programs = _programs()
+    programs = howto.programs("Python")
     assert list(programs) == ["worker.py", "start.py"]
     for file_name in programs:
-        assert f"    python {file_name}\n" in PAGE.read_text("utf-8")
-    promised = re.search(r"prints `([^`]+)`", PAGE.read_text("utf-8"))
-    assert promised is not None
+        assert f"    python {file_name}\n" in howto.section("Python")
 
     worker = run("worker.py", programs["worker.py"])
     start = run("start.py", programs["start.py"])
 
     assert start.wait() == 0, start.output
-    assert start.output.splitlines()[-1] == promised.group(1)
+    assert start.output.splitlines()[-1] == howto.promise("Python")
     assert worker.process.poll() is None, worker.output
     worker.interrupt()
 
