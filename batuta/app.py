@@ -8,13 +8,16 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from batuta import __version__
 from batuta.config import Settings, is_loopback
 from batuta.runtime.clock import StoreClock, wall_ms
 from batuta.runtime.engine import Engine, EngineStore
+from batuta.runtime.keep.keeper import Sweep
 from batuta.runtime.sandbox.pool import Sandbox
+from batuta.store.blob import BlobStore, Folder
+from batuta.store.blob.upload import Uploads
 
 if TYPE_CHECKING:
     from batuta.store.sqlite.upkeep import Examined
@@ -74,19 +77,56 @@ def is_postgres(url: str) -> bool:
     return url.startswith(("postgresql://", "postgres://"))
 
 
+def blob_folder(settings: Settings) -> Path | None:
+    """Return where large payloads and uploads are kept; None: the database keeps them."""
+    if settings.blob_folder:
+        return Path(settings.blob_folder)
+    if is_postgres(settings.db):
+        return None
+    path = Path(settings.db)
+    return path.with_name(f"{path.name}-blobs")
+
+
+def _sweeps(
+    engine: Engine, blobs: BlobStore, folder: Path | None, settings: Settings
+) -> Sequence[Sweep]:
+    """Give the engine its uploads; return what removes files that nobody needs."""
+    if folder is None:
+        return ()
+    uploads = Uploads(folder / "uploads", wall_ms=wall_ms, bytes_max=settings.upload_bytes_max)
+    engine.uploads = uploads
+
+    async def sweep_blobs() -> tuple[int, bool]:
+        swept = await blobs.sweep()
+        return swept.removed, swept.is_last
+
+    async def sweep_uploads() -> tuple[int, bool]:
+        return await uploads.sweep(), True
+
+    return (sweep_blobs, sweep_uploads)
+
+
 @contextlib.asynccontextmanager
 async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
     """Give a live engine on the configured store, without HTTP; drained at the end."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     store = await open_store(settings.db)
+    folder = blob_folder(settings)
     try:
+        blobs = BlobStore(
+            store,
+            Folder(folder or Path("no-blobs")),
+            # without a folder nothing is put there, but what is there is told from a payload
+            blob_bytes_min=settings.blob_bytes_min if folder else sys.maxsize,
+            wall_ms=wall_ms,
+        )
         started_ms = await store.now_ms()
         offset_ms = started_ms - wall_ms() if is_postgres(settings.db) else 0
         clock = StoreClock(wall=lambda: wall_ms() + offset_ms, not_before_ms=started_ms)
         names = settings.expression_environment
         sandbox = Sandbox(script_ms_max=settings.script_ms_max)
         engine = Engine(
-            store,
+            cast("EngineStore", blobs),
             now_ms=clock.now_ms,
             scripts=sandbox,
             version=__version__,
@@ -104,6 +144,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
                     taken_back_count,
                 )
         engine.start_loops()
+        engine.keep(settings, _sweeps(engine, blobs, folder, settings))
         try:
             yield engine
         finally:

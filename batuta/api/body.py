@@ -179,8 +179,11 @@ def refuse(field: str, message: str, value: Any = None) -> InvalidError:
     return InvalidError(f"{field}: {message}", [Fault(field, message, value)])
 
 
-def to_update(body: TaskResultBody) -> UpdateTask:
+def to_update(body: TaskResultBody, uploaded: Payload | None = None) -> UpdateTask:
     """Read a worker's report; its output replaces the earlier one (gotchas.md 23).
+
+    Args:
+        uploaded: What the body's external path stands for; it counts, as in Conductor.
 
     Raises:
         InvalidError: A field that is missing or out of range, by its name.
@@ -189,10 +192,8 @@ def to_update(body: TaskResultBody) -> UpdateTask:
         raise refuse("workflowInstanceId", "Workflow Id cannot be null or empty")
     if not body.task_id:
         raise refuse("taskId", "Task ID cannot be null or empty")
-    if body.external_output_payload_storage_path:
-        raise refuse(
-            "externalOutputPayloadStoragePath", "there is no external storage; send outputData"
-        )
+    if body.external_output_payload_storage_path and uploaded is None:
+        raise refuse("externalOutputPayloadStoragePath", "not possible here; send outputData")
     seconds = body.callback_after_seconds or 0
     if seconds > CALLBACK_SECONDS_MAX:
         raise refuse("callbackAfterSeconds", f"at most {CALLBACK_SECONDS_MAX} are allowed", seconds)
@@ -200,7 +201,7 @@ def to_update(body: TaskResultBody) -> UpdateTask:
         workflow_id=body.workflow_instance_id,
         task_id=body.task_id,
         status=to_status(body.status),
-        output=payload_of(body.output_data, "outputData"),
+        output=uploaded or payload_of(body.output_data, "outputData"),
         reason=to_text(body.reason_for_incompletion),
         callback_after_ms=to_ms(seconds),
         worker_id=to_word(body.worker_id, "workerId"),
@@ -222,14 +223,17 @@ def to_status(word: str | None) -> TaskStatus:
     return status
 
 
-def to_start(body: StartBody, *, strict: bool) -> StartRequest:
+def to_start(body: StartBody, *, strict: bool, uploaded: Payload | None = None) -> StartRequest:
     """Read a wish to start a workflow by name, or of an inline definition.
+
+    Args:
+        uploaded: What the body's external path stands for; it counts, as in Conductor.
 
     Raises:
         InvalidError: A field that is missing or out of range, by its name.
     """
-    if body.external_input_payload_storage_path:
-        raise refuse("externalInputPayloadStoragePath", "there is no external storage; send input")
+    if body.external_input_payload_storage_path and uploaded is None:
+        raise refuse("externalInputPayloadStoragePath", "not possible here; send input")
     definition = _inline_definition(body, strict=strict)
     name = to_word(body.name, "name") or (definition.name if definition else "")
     if not name:
@@ -240,7 +244,7 @@ def to_start(body: StartBody, *, strict: bool) -> StartRequest:
     return StartRequest(
         name=name,
         version=version,
-        input=payload_of(body.input, "input"),
+        input=uploaded or payload_of(body.input, "input"),
         correlation_id=to_word(body.correlation_id, "correlationId"),
         priority=check_priority(body.priority or 0),
         task_to_domain=_domains(body),

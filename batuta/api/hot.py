@@ -22,10 +22,9 @@ from batuta.api.body import (
     refuse,
     start_decoder,
     task_result_decoder,
-    to_start,
-    to_update,
     to_word,
 )
+from batuta.api.external.payload import external_start, external_update
 from batuta.api.request import (
     NO_CONTENT,
     ClientGoneError,
@@ -74,7 +73,7 @@ async def poll_batch(request: Request) -> Reply:
 async def update(request: Request) -> Reply:
     """Take a worker's report; the answer is the task's id, and a promise that it is on disk."""
     body = decode_body(task_result_decoder, await read_body(request))
-    command = to_update(body)
+    command = await external_update(request.engine, body)
     if body.extend_lease:
         await request.engine.extend_lease(command.workflow_id, command.task_id)
     else:
@@ -85,7 +84,7 @@ async def update(request: Request) -> Reply:
 async def update_and_poll(request: Request) -> Reply:
     """Take a report and give the next task of its queue to the same worker; 204 for none."""
     body = decode_body(task_result_decoder, await read_body(request))
-    command = to_update(body)
+    command = await external_update(request.engine, body)
     if body.extend_lease:
         await request.engine.extend_lease(command.workflow_id, command.task_id)
         return NO_CONTENT
@@ -104,7 +103,7 @@ async def start(request: Request) -> Reply:
     """Start a workflow by name, or of the definition in the body; the answer is its id."""
     check_open(request)
     body = decode_body(start_decoder, await read_body(request))
-    wish = to_start(body, strict=request.settings.strict)
+    wish = await external_start(request.engine, body, strict=request.settings.strict)
     if wish.definition is not None:
         await check_inline(request, body)
     return text_reply(await request.engine.start(wish))

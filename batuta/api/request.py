@@ -198,18 +198,22 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     is_hot: bool = False
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(request: Request, bytes_max: int = 0) -> bytes:
     """Read the whole body, chunked or not, with or without a content type.
 
+    Args:
+        bytes_max: Of the body; 0 is `body_bytes_max`.
+
     Raises:
-        HttpError: 413, the body is larger than `body_bytes_max`; 408, it did not come in time.
+        HttpError: 413, the body is larger than allowed; 408, it did not come in time.
         ClientGoneError: The client hung up in between.
     """
+    bytes_max = bytes_max or request.settings.body_bytes_max
     message = ready(request.receive)
     if message is None or message.get("more_body", False):
-        return await _gather(request, message)
+        return await _gather(request, message, bytes_max)
     body = _chunk(message)
-    check_size(len(body), request.settings.body_bytes_max)
+    check_size(len(body), bytes_max)
     return body
 
 
@@ -225,7 +229,7 @@ def ready(receive: Receive) -> Message | None:
     return None
 
 
-async def _gather(request: Request, message: Message | None) -> bytes:
+async def _gather(request: Request, message: Message | None, bytes_max: int) -> bytes:
     """Read a body that comes in pieces, as long as it comes."""
     chunks: list[bytes] = []
     size_bytes = 0
@@ -236,7 +240,7 @@ async def _gather(request: Request, message: Message | None) -> bytes:
                 message = message or await request.receive()
                 chunks.append(_chunk(message))
                 size_bytes += len(chunks[-1])
-                check_size(size_bytes, request.settings.body_bytes_max)
+                check_size(size_bytes, bytes_max)
                 is_whole = not message.get("more_body", False)
                 message = None
     except TimeoutError as error:

@@ -17,6 +17,7 @@ from batuta.api.dispatch.mount import Mount, Mounts, PassOnError
 from batuta.api.dispatch.page import API, Origins, answer_preflight, check_page, shown_to
 from batuta.api.dispatch.router import VALUE_CHARACTERS_MAX, Router
 from batuta.api.dispatch.stream import NOSNIFF, stream
+from batuta.api.external.location import UPLOADS_PATH
 from batuta.api.request import (
     ClientGoneError,
     ErrorBody,
@@ -88,7 +89,7 @@ def create_app(
     """
     router = Router(ROUTES)
     beside = Mounts(mounts, ports or {})
-    door = _Door(settings.allowed_hosts, settings.body_bytes_max, beside, origins)
+    door = _Door(settings.allowed_hosts, settings.body_bytes_max, engine, beside, origins)
 
     async def answer(request: Request) -> Reply:
         if beside.has(request.scope["path"]):
@@ -160,12 +161,14 @@ class _Door:
         self,
         allowed_hosts: Sequence[str],
         body_bytes_max: int,
+        engine: "Engine",
         mounts: Mounts,
         origins: Origins | None,
     ) -> None:
         self._mounts = mounts
         self._origins = origins or Origins((), is_loopback=False)
         self._body_bytes_max = body_bytes_max
+        self._engine = engine
         self._names = {name.lower() for name in (*LOCAL_HOSTS, *allowed_hosts)}
         self._known: set[bytes] = set()
 
@@ -193,7 +196,7 @@ class _Door:
                 media = value
             elif name == b"content-length" and value.isdigit():
                 # Before a byte of it is read; what comes without a length is counted.
-                check_size(int(value[:LENGTH_DIGITS_MAX]), self._body_bytes_max)
+                check_size(int(value[:LENGTH_DIGITS_MAX]), self._bytes_max_of(scope))
         if host not in self._known:
             self._check_host(host)
         path = scope["path"]
@@ -205,6 +208,12 @@ class _Door:
             )
             return origin if is_welcome else b""
         return b""
+
+    def _bytes_max_of(self, scope: Message) -> int:
+        uploads = self._engine.uploads
+        if uploads is not None and scope["path"].startswith(UPLOADS_PATH):
+            return uploads.bytes_max
+        return self._body_bytes_max
 
     def _check_host(self, host: bytes) -> None:
         text = host.decode("latin-1").lower()

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from batuta.model.definition import COUNT_MAX, DAYS_MAX
+
 PREFIX = "BATUTA_"
 
 HOUR_MS = 3_600_000
@@ -57,6 +59,61 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, _says("Memory for the runs that are kept at hand.", ge=1_000_000)
     ] = 128_000_000
     body_bytes_max: Annotated[int, _says("The largest request body.", ge=1_000)] = 8_000_000
+    upload_bytes_max: Annotated[
+        int,
+        _says(
+            "The largest payload that is uploaded by itself, to be named in a later request.",
+            ge=1_000,
+            le=1_000_000_000,
+        ),
+    ] = 16_000_000
+    blob_bytes_min: Annotated[
+        int,
+        _says("Payloads from this size on are files; the database has their names.", ge=20_000),
+    ] = 1_000_000
+    blob_folder: Annotated[
+        str,
+        _says(
+            "Where large payloads and uploads are kept. Empty: beside a SQLite database, with "
+            "`-blobs` after its name; none with PostgreSQL, which keeps all payloads itself. "
+            "Servers of one database have to share it.",
+            of=(SERVE, DATA),
+        ),
+    ] = ""
+    retention_days: Annotated[
+        int,
+        _says(
+            "Ended runs are removed after so many days; 0 keeps them. A definition's own "
+            "`retention` beats this and the next two.",
+            ge=0,
+            le=DAYS_MAX,
+        ),
+    ] = 0
+    retention_failed_days: Annotated[
+        int,
+        _says(
+            "The same for runs that failed, timed out or were terminated; 0: as the others.",
+            ge=0,
+            le=DAYS_MAX,
+        ),
+    ] = 0
+    retention_count: Annotated[
+        int,
+        _says(
+            "Of each workflow the last so many ended runs stay; 0 keeps them all.",
+            ge=0,
+            le=COUNT_MAX,
+        ),
+    ] = 0
+    retention_retired_days: Annotated[
+        int,
+        _says(
+            "Tasks that a restart, a rerun or a loop's `keepLastN` has retired, of runs that are "
+            "kept, are removed after so many days; 0 keeps them.",
+            ge=0,
+            le=DAYS_MAX,
+        ),
+    ] = 0
     expression_environment: Annotated[
         tuple[str, ...], _says("Environment names that ${NAME} in a definition may read.")
     ] = ()

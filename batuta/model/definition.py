@@ -20,6 +20,8 @@ RESPONSE_TIMEOUT_SECONDS = 3600  # Conductor's default lease of a task
 # Of what stores look up: Conductor's columns; and two, of a domain and a type, fit a line of
 # PostgreSQL's index (2,704 bytes) with characters of four bytes.
 NAME_CHARACTERS_MAX = 255
+DAYS_MAX = 36_500  # of retention; a hundred years, for who wants to outdo a default
+COUNT_MAX = 1_000_000_000  # of retention; looking for the last run that stays reads as many
 SCHEMA_VERSION = 2  # the only schema version that Conductor accepts
 
 
@@ -180,6 +182,27 @@ class WorkflowTask(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     script_expression: str | None = None
 
 
+class RetentionRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How long ended runs are kept; 0 is for ever, absent what stands one level above."""
+
+    days: Annotated[int, msgspec.Meta(ge=0, le=DAYS_MAX)] | None = None
+    """Since they ended."""
+    count: Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)] | None = None
+    """The last so many stay."""
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How long the ended runs of a workflow are kept: an extension that Conductor ignores.
+
+    Above its fields stand the server's settings. `docs/howto/keep-the-store-small.md`.
+    """
+
+    days: Annotated[int, msgspec.Meta(ge=0, le=DAYS_MAX)] | None = None
+    count: Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)] | None = None
+    by_status: dict[str, RetentionRule] = {}
+    """Rules of their own, whose runs do not count among the others'."""
+
+
 class WorkflowDef(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A named, versioned graph of tasks; its identity is (name, version).
 
@@ -211,6 +234,7 @@ class WorkflowDef(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     metadata: dict[str, Any] = {}
     cache_config: dict[str, Any] | None = None
     masked_fields: list[str] = []
+    retention: Retention | None = None
     owner_app: str | None = None
     create_time: Int64 = 0
     update_time: Int64 = 0

@@ -29,6 +29,8 @@ from batuta.runtime.commit.lease import Leases
 from batuta.runtime.commit.load import TROUBLE_WAIT_S
 from batuta.runtime.definitions import Definitions
 from batuta.runtime.fetch import Fetcher, ScriptRunner, whole_run, whole_tasks
+from batuta.runtime.keep.keeper import Keeper, Sweep
+from batuta.runtime.keep.plan import Defaults
 from batuta.runtime.lifecycle import Supervisor
 from batuta.runtime.limit.gate import Gate
 from batuta.runtime.operations import Operations
@@ -52,7 +54,9 @@ from batuta.runtime.view import (
 )
 from batuta.runtime.waiting import Waiting
 from batuta.store.base import Catalog, Journal, LogLine, Search, Store
+from batuta.store.blob.upload import Uploads
 from batuta.store.failing import Quarantine
+from batuta.store.keep import Keep
 
 PRIORITY_MAX = 99
 RECENT_MAX = 20  # runs that status shows
@@ -62,7 +66,7 @@ DRAIN_S = 10.0  # how long stopping waits for what was accepted
 _log = logging.getLogger(__name__)
 
 
-class EngineStore(Store, Catalog, Journal, Search, Quarantine, Protocol):
+class EngineStore(Store, Catalog, Journal, Search, Keep, Quarantine, Protocol):
     """Everything that the engine keeps, in one database."""
 
 
@@ -118,20 +122,18 @@ class Engine:
         self.timers = Timers(store, self.committer, now_ms)
         self.supervisor = Supervisor(now_ms)
         self.listeners: list[Callable[[Share], None]] = []
-        self._add_facades(scripts, environment, is_strict=is_strict)
+        self.rehearsals = Rehearsals(store, scripts, now_ms, environment, is_strict=is_strict)
+        self._add_facades()
+        self.uploads: Uploads | None = None
+        self.keeper: Keeper | None = None
         self.is_ready = False
         self.is_draining = False
 
-    def _add_facades(
-        self, scripts: ScriptRunner, environment: Mapping[str, str] | None, *, is_strict: bool
-    ) -> None:
+    def _add_facades(self) -> None:
         """Put together what stands beside the path of a step."""
         self.quarantine = Quarantined(self._store, self.timers)
         self.operations = Operations(self._store, self.committer)
         self.waiting = Waiting(self.committer, self.listeners)
-        self.rehearsals = Rehearsals(
-            self._store, scripts, self._now_ms, environment, is_strict=is_strict
-        )
         self.gate = Gate(self._store, self.definitions, self.committer)
         self._leases = Leases(self._store, self.committer, self._cache)
         self.extend_lease = self._leases.extend
@@ -147,6 +149,13 @@ class Engine:
         self.supervisor.start("timers", self.timers.run)
         self.supervisor.start("limits", self.gate.run)
         self.is_ready = True
+
+    def keep(self, defaults: Defaults, sweeps: Sequence[Sweep] = ()) -> None:
+        """Begin to remove what is old, as definitions and ``defaults`` say."""
+        self.keeper = Keeper(
+            self._store, defaults, now_ms=self._now_ms, forget=self._cache.forget, sweeps=sweeps
+        )
+        self.supervisor.start("keep", self.keeper.run)
 
     def drain(self) -> None:
         """Refuse new runs and answer waiting polls; reports are still taken."""
@@ -335,6 +344,7 @@ class Engine:
             recent=await self._store.recent(limit=RECENT_MAX),
             loops=self.supervisor.report(),
             quarantined_count=await self.quarantine.count(),
+            kept=self.keeper.kept if self.keeper else None,
         )
 
     # -- inside ---------------------------------------------------------------------------------

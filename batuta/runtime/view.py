@@ -11,6 +11,7 @@ from batuta.model.definition import WorkflowDef
 from batuta.model.execution import Lease, Task, Workflow
 from batuta.model.limit import split_part
 from batuta.model.payload import EMPTY, Payload
+from batuta.runtime.keep.keeper import Kept
 from batuta.store.base import QueueDepth
 
 
@@ -100,6 +101,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     recent: list[Workflow]
     loops: dict[str, dict[str, Any]]
     quarantined_count: int = 0
+    kept: Kept | None = None
 
 
 def queue_states(depths: Sequence[QueueDepth], last_polls: Mapping[str, int]) -> list[QueueState]:

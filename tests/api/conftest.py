@@ -1,8 +1,10 @@
 """A real engine on the memory store, and a client of the real ASGI application over it."""
 
 import itertools
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,8 +15,11 @@ from batuta.model.change import Failure
 from batuta.model.payload import Payload
 from batuta.runtime.clock import wall_ms
 from batuta.runtime.engine import Engine
+from batuta.store.blob.upload import Uploads
 from batuta.store.memory import MemoryStore
 from tests.api.client import Client
+
+UPLOAD_BYTES_MAX = 2_000_000  # more than the largest body here
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -49,7 +54,9 @@ async def open_engine() -> AsyncIterator[Engine]:
         version="1.2.3",
     )
     engine.start_loops()
-    yield engine
+    with tempfile.TemporaryDirectory() as folder:
+        engine.uploads = Uploads(Path(folder), wall_ms=wall_ms, bytes_max=UPLOAD_BYTES_MAX)
+        yield engine
     await engine.stop()
     await store.close()
 

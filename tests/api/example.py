@@ -21,7 +21,7 @@ _KINDS = {
     "/sync": "waiting",
     "/signal": "waiting",
 }
-_VALUES = {"path": "a.json", "operation": "READ", "payloadType": "WORKFLOW_INPUT"}
+_VALUES = {"path": "a.json", "operation": "WRITE", "payloadType": "WORKFLOW_INPUT"}
 
 
 class Example:
@@ -32,6 +32,7 @@ class Example:
         self.runs: dict[str, str] = {}
         self.held: dict[str, Any] = {}
         self.waiting_id = ""
+        self.upload = ""
 
     async def fill(self) -> "Example":
         """Register definitions and start the runs."""
@@ -53,6 +54,9 @@ class Example:
         await self._start("waiting", "waiting")
         run = (await client.ask(f"GET /api/workflow/{self.runs['waiting']}")).json
         self.waiting_id = run["tasks"][0]["taskId"]
+        line = "GET /api/tasks/externalstoragelocation?operation=WRITE&payloadType=TASK_OUTPUT"
+        self.upload = (await client.ask(line)).json["uri"].rpartition("/")[2]
+        await client.ask(f"PUT /api/batuta/payload/{self.upload}", {"a": 1})
         return self
 
     async def _start(self, kind: str, name: str = "w") -> None:
@@ -72,6 +76,8 @@ class Example:
             "status": "COMPLETED",
             "correlationid": "c",
         }
+        if "/payload/" in path:
+            places["name"] = self.upload
         if path.startswith("/assets"):
             places["name"] = "page.css"
         filled = PLACES.sub(lambda found: places[found[1].lower()], path)
@@ -95,7 +101,7 @@ class Example:
             return {"name": "w"}
         if path == "/api/workflow/test":
             return {"name": "w", "taskRefToMockOutput": {"a": [{}], "b": [{}]}}
-        return {} if method == "POST" else None
+        return {} if method == "POST" or "/payload/" in path else None
 
     def of_row(self, row: Route) -> str:
         """Give a valid request line of a row of our table."""

@@ -20,6 +20,7 @@ from batuta.api.routes import ROUTES
 from batuta.model.definition import NAME_CHARACTERS_MAX, WorkflowTask
 from batuta.runtime.clock import wall_ms
 from batuta.runtime.engine import Engine
+from batuta.store.blob.upload import Uploads
 from batuta.store.postgres import PostgresStore, migrate
 from batuta.store.sqlite import SqliteStore
 from tests.api.client import Answer, Client
@@ -135,9 +136,10 @@ async def store(
 
 
 @pytest.fixture
-async def example(store: SqliteStore | PostgresStore) -> AsyncIterator[Example]:
+async def example(store: SqliteStore | PostgresStore, tmp_path: Path) -> AsyncIterator[Example]:
     engine = Engine(store, now_ms=wall_ms, scripts=NoScripts(), node="node-1", version="1.2.3")
     engine.start_loops()
+    engine.uploads = Uploads(tmp_path / "uploads", wall_ms=wall_ms)
     yield await Example(Client(create_app(engine, Settings()))).fill()
     await engine.stop()
 

@@ -41,6 +41,10 @@ _HEALTH = "503 while it starts or stops, so that a balancer sends nothing"
 _DECIDES = "answers whether anything was left to do; Conductor's is off unless configured"
 _QUEUED = "the report is in the run before the answer, and no outside queue is needed"
 _SIZE = "counts what a worker would get now; what workers hold is told apart"
+_STORAGE = (
+    "needs no storage service: the uri is this server's, the path is always one that it chooses, "
+    "and what was uploaded becomes the payload itself, which every client reads inline"
+)
 # How a row is better: what a client can notice and gain by. A row of ours without a word is same.
 HOW = {
     "POST /api/workflow/execute/{name}/{version}": (
@@ -93,15 +97,14 @@ HOW = {
     "GET /health": _HEALTH,
     "GET /api/health": _HEALTH,
     "GET /actuator/health": _HEALTH,
-    "GET /api-docs": "OpenAPI 3.1 of the table that routes requests, with every field's type",
-}
-_STORAGE = "external payload storage; until then payloads go inline, up to the body's limit"
-# Why a row is not served. One that neither stands here nor in the route table fails the test.
-WHY_LATER = {
     "GET /api/workflow/externalstoragelocation": _STORAGE,
     "GET /api/workflow/external-storage-location": _STORAGE,
     "GET /api/tasks/externalstoragelocation": _STORAGE,
     "GET /api/tasks/external-storage-location": _STORAGE,
+    "GET /api-docs": "OpenAPI 3.1 of the table that routes requests, with every field's type",
+}
+# Why a row is not served. One that neither stands here nor in the route table fails the test.
+WHY_LATER = {
     "POST /api/workflow/{workflowId}/messages": (
         "workflow message queues, which Conductor has off unless configured; a durable one takes "
         "rows beside a run's own in every store. Until then a `PULL_WORKFLOW_MESSAGES` task is "

@@ -16,6 +16,7 @@ from tests.api.client import Answer, Client
 from tests.api.conftest import polled, report, simple, started, workflow
 
 PLACES = re.compile(r"\{(\w+)\}")
+VALUES = {"operation": "WRITE", "payloadType": "TASK_OUTPUT"}  # of parameters with words of theirs
 OF_ENDED_RUNS = ("/retry", "/restart", "/rerun", "/remove", "/terminate-remove")
 
 
@@ -41,7 +42,13 @@ class World:
         waits = [{"name": n, "taskReferenceName": n, "type": "WAIT"} for n in ("first", "second")]
         await client.ask("POST /api/metadata/workflow", workflow(*waits, name="waits"))
         waiting = await client.ask("POST /api/workflow", {"name": "waits"})
+        place = await client.ask(
+            "GET /api/tasks/externalstoragelocation?operation=WRITE&payloadType=TASK_OUTPUT"
+        )
+        uploaded = place.json["uri"].rpartition("/")[2]
+        await client.ask(f"PUT /api/batuta/payload/{uploaded}", {"a": 1})
         self.places = {
+            "uploadName": uploaded,
             "name": "w",
             "version": "1",
             "workflowId": self.task["workflowInstanceId"],
@@ -65,12 +72,15 @@ class World:
             places["workflowId"] = places["waitingId"]
         if "/execute/" in row.path:
             places["name"] = "waits"
+        if "/payload/" in row.path:
+            places["name"] = places["uploadName"]
         if row.path.startswith("/assets"):
             places["name"] = "page.css"
         if "/poll/" in row.path:
             places["taskType"] = "a"
         path = PLACES.sub(lambda found: places[found[1]], row.path)
-        query = "&".join(f"{one.name}=a" for one in row.query if one.is_required)
+        required = [one.name for one in row.query if one.is_required]
+        query = "&".join(f"{name}={VALUES.get(name, 'a')}" for name in required)
         return f"{row.method} {path}" + (f"?{query}" if query else "")
 
     def body(self, row: Route) -> Any:

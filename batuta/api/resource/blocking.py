@@ -20,10 +20,10 @@ from batuta.api.body import (
     object_payload,
     refuse,
     start_decoder,
-    to_start,
     to_status,
     to_word,
 )
+from batuta.api.external.payload import external_start
 from batuta.api.request import (
     EMPTY,
     ClientGoneError,
@@ -93,7 +93,7 @@ async def execute(request: Request) -> Reply:
     name, version = request.values
     body = decode_body(start_decoder, await read_body(request))
     body = replace(body, name=name, version=to_integer("version", version))
-    wish = to_start(body, strict=request.settings.strict)
+    wish = await external_start(request.engine, body, strict=request.settings.strict)
     if wish.definition is not None:
         await hot.check_inline(request, body)
     wait_s = _seconds(request)

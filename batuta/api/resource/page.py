@@ -13,6 +13,7 @@ import msgspec
 from batuta.api.request import Reply, Request, json_reply
 from batuta.model.error import NotFoundError
 from batuta.model.execution import Workflow
+from batuta.runtime.keep.keeper import Kept
 from batuta.runtime.view import QueueState, Status
 
 if TYPE_CHECKING:
@@ -73,6 +74,20 @@ class RecentBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     reason_for_incompletion: str | None = None
 
 
+class RetentionBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What was removed since the server's start; the time of a pass in Unix ms, 0 for none yet.
+
+    Files are large payloads, and uploads, that nobody names any more.
+    """
+
+    is_configured: bool
+    last_pass_time: int
+    runs_removed: int
+    retired_tasks_removed: int
+    leftover_rows_removed: int
+    files_removed: int
+
+
 class NodeBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The server at a glance: `recent` newest first, `loops` by name, `quarantined` rows."""
 
@@ -87,6 +102,7 @@ class NodeBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     recent: list[RecentBody]
     loops: dict[str, dict[str, Any]]
     quarantined: int
+    retention: RetentionBody | None
 
 
 async def health(request: Request) -> Reply:
@@ -117,6 +133,7 @@ async def status(request: Request) -> Reply:
             recent=[_recent(run) for run in found.recent],
             loops=found.loops,
             quarantined=found.quarantined_count,
+            retention=_retention(found.kept) if found.kept else None,
         )
     )
 
@@ -138,6 +155,17 @@ async def asset(request: Request) -> Reply:
     if found is None:
         raise NotFoundError(f"there is no asset {name!r}")
     return found
+
+
+def _retention(kept: Kept) -> RetentionBody:
+    return RetentionBody(
+        is_configured=kept.is_configured,
+        last_pass_time=kept.last_pass_at_ms,
+        runs_removed=kept.runs,
+        retired_tasks_removed=kept.retired_tasks,
+        leftover_rows_removed=kept.leftover_rows,
+        files_removed=kept.files,
+    )
 
 
 def _queue(queue: QueueState) -> QueueBody:

@@ -26,6 +26,7 @@ from batuta.model.definition import (
     WorkflowTask,
 )
 from batuta.model.error import Fault
+from batuta.model.execution import WorkflowStatus
 
 # Conductor fills these in by itself, see semantics e.
 BUILT_IN_NAMES = frozenset({"CPEWF_TASK_ID", "NETFLIX_ENV", "NETFLIX_STACK"})
@@ -159,7 +160,20 @@ def _workflow_faults(
             yield from _workflow_faults(inline, below, around)
 
 
+def _retention_faults(def_: WorkflowDef) -> Iterator[Fault]:
+    ended = [status.value for status in WorkflowStatus if status.is_terminal]
+    for word in def_.retention.by_status if def_.retention else ():
+        if word not in ended:
+            yield Fault(
+                f"retention.byStatus.{word}",
+                f"{word!r} is no status that a run of workflow def {def_.name!r} ends with;"
+                f" use one of {', '.join(ended)}",
+                word,
+            )
+
+
 def _header_faults(def_: WorkflowDef) -> Iterator[Fault]:
+    yield from _retention_faults(def_)
     if not def_.name.strip():
         yield Fault("name", "workflow def has no name; give it one", def_.name)
     if len(def_.name) > NAME_CHARACTERS_MAX:

@@ -51,6 +51,11 @@ class Cache:
         if self._runs.pop(workflow_id, None) is not None:
             self.size_bytes -= self._sizes.pop(workflow_id)
 
+    def forget(self, workflow_ids: Iterable[str]) -> None:
+        """Forget runs that are gone; one in a batch is refused there, and then looked for."""
+        for workflow_id in workflow_ids:
+            self.drop(workflow_id)
+
     def set_behind(self, workflow_id: str) -> None:
         """Take a run out that others may have moved on; the next load absorbs what is newer."""
         execution = self._runs.get(workflow_id)

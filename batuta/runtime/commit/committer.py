@@ -116,6 +116,7 @@ class Committer:
             holds=self._holds,
             release=self._release,
             trouble_wait_s=trouble_wait_s,
+            now_ms=self._now_ms,
         )
 
     def _new_handout(self, fetcher: Fetcher) -> Handout:

@@ -17,6 +17,9 @@ from batuta.store.base import Loaded, Store
 
 TROUBLE_WAIT_S = 30.0  # how long a store in trouble is waited for before callers are told so
 TROUBLE_PAUSE_S = 0.05  # between two tries
+# Of a run in memory that others have moved on: what was retired since is then still stored, since
+# retention leaves it for a day. An older one is read whole.
+BEHIND_MS_MAX = 3_600_000
 
 
 class Loader:
@@ -31,6 +34,7 @@ class Loader:
         holds: Holds,
         release: Callable[[str], None],
         trouble_wait_s: float,
+        now_ms: Callable[[], int],
     ) -> None:
         self._store = store
         self._cache = cache
@@ -38,6 +42,7 @@ class Loader:
         self._holds = holds
         self._release = release
         self._trouble_wait_s = trouble_wait_s
+        self._now_ms = now_ms
 
     async def load(self, workflow_ids: list[str]) -> None:
         """Bring runs into memory and let their commands come back; wait for a store in trouble."""
@@ -79,7 +84,12 @@ class Loader:
 
     async def _read(self, workflow_ids: list[str]) -> None:
         definitions = self._fetcher.definitions
-        behind = {one: run for one in workflow_ids if (run := self._cache.take_behind(one))}
+        old_ms = self._now_ms() - BEHIND_MS_MAX
+        behind = {
+            one: run
+            for one in workflow_ids
+            if (run := self._cache.take_behind(one)) and run.workflow.updated_at_ms > old_ms
+        }
         known = [
             (one, behind[one].workflow.version if one in behind else 0) for one in workflow_ids
         ]

@@ -1,0 +1,1 @@
+"""Retention: which ended runs go, and the loop that removes them in small slices."""
