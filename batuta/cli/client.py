@@ -17,7 +17,10 @@ from batuta.model.error import (
 )
 from batuta.workers.address import api_base
 
+MESSAGE_BYTES_MAX = 2_000  # of an error that is no JSON; more fits on no screen
 ANSWER_S = 30.0  # a start is answered when it is on disk, on a busy disk too
+
+_PROXY = frozenset({502, 503, 504})  # there is a server, and it cannot be reached now
 
 _ERRORS: dict[int, type[BatutaError]] = {
     401: DeniedError,
@@ -32,13 +35,17 @@ class Client:
 
     def __init__(self, server: str, *, answer_s: float = ANSWER_S) -> None:
         self.base = api_base(server)
-        address = urllib.parse.urlsplit(self.base)
+        try:
+            address = urllib.parse.urlsplit(self.base)
+            port = address.port
+        except ValueError as error:  # a port or an address in brackets that is none
+            raise InvalidError(f"server {server!r} is no address: {error}") from None
         if address.scheme not in ("http", "https") or not address.hostname:
             raise InvalidError(f"server {server!r} is no http:// or https:// address")
         kind = (
             http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
         )
-        self._connection = kind(address.hostname, address.port, timeout=answer_s)
+        self._connection = kind(address.hostname, port, timeout=answer_s)
         self._prefix = address.path
 
     def get(self, path: str) -> Any:
@@ -75,17 +82,28 @@ class Client:
                 f"no server answers at {self.base} ({cause}); start one with `batuta serve`, "
                 "or name another with --server"
             ) from error
+        kind = answer.headers.get("Content-Type", "")
+        is_json = kind.startswith("application/json")
         if answer.status >= 300:
+            if content and kind.startswith("text/html"):
+                raise self._foreign(answer.status, f"{method} {path}")
             raise _error(answer.status, content, f"{method} {path}")
-        is_json = answer.headers.get("Content-Type", "").startswith("application/json")
         if content and not is_json and method == "GET":
-            raise self._strange(f"{path} gives {answer.headers.get('Content-Type') or 'no JSON'}")
+            raise self._strange(f"{path} gives {kind or 'no JSON'}")
         if not is_json:
             return content.decode("utf-8", "replace")
         try:
             return json.loads(content) if content else None
         except ValueError as error:
             raise self._strange(f"{path} gives JSON that cannot be read: {error}") from error
+
+    def _foreign(self, status: int, call: str) -> BatutaError:
+        """Word a page for people: of a proxy that reaches no server, or of something else."""
+        if status in _PROXY:
+            return UnreachableError(
+                f"no server answers at {self.base}: what stands before it says {status}"
+            )
+        return self._strange(f"it answers {call} with {status} and a page for people")
 
     def _strange(self, what: str) -> InvalidError:
         return InvalidError(f"what answers at {self.base} is no such server, {what}")
@@ -97,7 +115,8 @@ def quoted(segment: str) -> str:
 
 
 def _error(status: int, content: bytes, call: str) -> BatutaError:
-    message = content.decode("utf-8", "replace").strip()
+    text = content[:MESSAGE_BYTES_MAX].decode("utf-8", "replace")
+    message = " ".join("".join(one if one.isprintable() else " " for one in text).split())
     faults: list[Any] = []
     try:
         body = json.loads(content)
