@@ -173,7 +173,7 @@ def _reading(member: Node, loop: Node) -> Published:
         for text in template.references:
             if re.match(rf"\s*{name}\.output\.(iteration|loopIndex|loopItem)\b", text):
                 found = Published.STATE if found is Published.NOTHING else found
-            elif re.match(rf"\s*{name}(\.output\b|\[|\s*$)", text):
+            elif re.match(rf"\s*{name}(\.output\b|\[\s*(['\"]output\b|[^'\"])|\s*$)", text):
                 return Published.PASSES
     return found
 
