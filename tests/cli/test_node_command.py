@@ -135,6 +135,9 @@ def test_what_is_no_database_is_said(
 
 def test_a_reset_asks_and_keeps_the_old_database(db: Path, free_port: str) -> None:
     before = db.read_bytes()
+    blob = db.with_name(f"{db.name}-blobs") / "payload"
+    blob.parent.mkdir(exist_ok=True)
+    blob.write_text("{}", "utf-8")
     asked = batuta("reset", "--db", str(db))
     assert asked.returncode == 2
     assert "--yes" in asked.stderr
@@ -145,7 +148,8 @@ def test_a_reset_asks_and_keeps_the_old_database(db: Path, free_port: str) -> No
     assert done.returncode == 0, done.stderr
     assert not db.exists()
     [kept] = db.parent.glob("runs-20*/runs.db")
-    assert str(kept) in done.stdout
+    assert f"is now {kept};" in done.stdout
+    assert (kept.with_name(blob.parent.name) / "payload").exists(), "its large payloads go with it"
     checked = batuta("doctor", "--db", str(kept), "--port", free_port)
     assert "1 runs, scanned" in checked.stdout
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,6 +148,24 @@ def test_why_says_what_a_run_waits_for_and_what_to_do(url: str, workflow_id: str
     assert "no worker has polled queue 'nobody'" in cause
     assert fix.strip().startswith("do: start a worker")
     assert json.loads(document.stdout)["causes"][0]["code"] == "NEVER_POLLED"
+
+
+def test_what_why_advises_can_be_typed_and_helps(url: str, tmp_path: Path) -> None:
+    person = {"name": "ask", "taskReferenceName": "ask", "type": "HUMAN"}
+    (tmp_path / "asks.json").write_text(json.dumps({"name": "asks", "tasks": [person]}), "utf-8")
+    run = batuta("run", str(tmp_path / "asks.json"), "--server", url).stdout.strip()
+    batuta("workflow", "pause", run, "--server", url)
+
+    advised = batuta("why", run, "--server", url).stdout.splitlines()
+    typed = [line.split("do: batuta ")[1] for line in advised if "do: batuta " in line]
+    assert [line.split()[:2] for line in typed] == [["workflow", "resume"], ["task", "update"]]
+    for line in typed:
+        done = batuta(*line.replace("KEY=VALUE", "answer=yes").split(), "--server", url)
+        assert done.returncode == 0, done.stderr
+
+    ended = batuta("workflow", "get", run, "-o", "json", "--server", url)
+    assert json.loads(ended.stdout)["status"] == "COMPLETED"
+    assert json.loads(ended.stdout)["tasks"][0]["outputData"] == {"answer": "yes"}
 
 
 def test_why_says_what_ended_a_run(url: str, ended_id: str) -> None:

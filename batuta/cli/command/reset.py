@@ -7,6 +7,7 @@ from typing import Any
 
 from batuta import app
 from batuta.cli.command.call import confirm
+from batuta.cli.exit import complain
 from batuta.cli.settings import read_settings
 from batuta.model.error import InvalidError, NotFoundError
 from batuta.runtime.clock import wall_ms
@@ -20,7 +21,8 @@ def reset_command(flags: Mapping[str, Any], env_file: Path | None, *, is_yes: bo
         NotFoundError: There is none.
         StoreError: A server has it.
     """
-    db = read_settings(flags, env_file).settings.db
+    settings = read_settings(flags, env_file).settings
+    db = settings.db
     if app.is_postgres(db):
         raise InvalidError(
             "a PostgreSQL database is not moved; name another one, or drop it with its own tools"
@@ -32,4 +34,6 @@ def reset_command(flags: Mapping[str, Any], env_file: Path | None, *, is_yes: bo
     folder = path.parent / f"{path.stem}-{at:%Y-%m-%dT%H-%M-%S}"
     confirm(f"Move {path} to {folder} and begin with an empty one?", is_yes=is_yes)
     moved = app.set_aside(path, folder)
-    print(f"{path} is now {moved[-1]}; to have it back, stop the server and move it here again")
+    print(f"{path} is now {moved[0]}; to have it back, stop the server and move it here again")
+    if settings.blob_folder:
+        complain(f"large payloads stay in {settings.blob_folder}; the old database needs them")

@@ -1,5 +1,6 @@
 """`batuta why`, `batuta status` and `batuta logs`: what is going on at a server."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from batuta.cli.command.call import (
     server_option,
 )
 from batuta.cli.command.workflow import path_of
+
+_STEERING = re.compile(r"(?:PUT|POST) /api/workflow/(\S+)/(resume|retry)\b")
+_REPORTING = re.compile(r"POST /api/tasks/\S+/COMPLETED, with the output as a JSON object")
 
 
 @click.command()
@@ -60,5 +64,14 @@ def _causes(causes: list[dict[str, Any]], indent: str, style: Any) -> Iterator[s
     for cause in causes:
         yield f"{indent}- {clean(cause['message'])}"
         if cause.get("fix"):
-            yield f"{indent}  {style.paint('do: ' + cause['fix'], 'cyan')}"
+            yield f"{indent}  {style.paint('do: ' + clean(_typed(cause)), 'cyan')}"
         yield from _causes(cause.get("causes") or [], indent + "  ", style)
+
+
+def _typed(cause: dict[str, Any]) -> str:
+    """Word what to do as commands; the server words it as calls, for whoever has only those."""
+    fix = _STEERING.sub(r"batuta workflow \2 \1", cause["fix"])
+    task_id = cause.get("taskId")
+    if task_id is None:
+        return fix
+    return _REPORTING.sub(f"batuta task update {task_id} --status COMPLETED -d KEY=VALUE", fix)
