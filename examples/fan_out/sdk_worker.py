@@ -5,6 +5,8 @@
 It starts a process for each of them, and starts one anew that has died.
 """
 
+from contextlib import suppress
+
 from conductor.client.automator.task_handler import TaskHandler
 from conductor.client.configuration.configuration import Configuration
 from conductor.client.worker.exception import NonRetryableException
@@ -38,6 +40,7 @@ def merge_counts(texts: list[dict], counts: dict) -> dict:
 
 
 if __name__ == "__main__":
-    with TaskHandler(configuration=Configuration()) as handler:
+    # Ctrl-C is how it is stopped, and leaving the block ends its processes.
+    with TaskHandler(configuration=Configuration()) as handler, suppress(KeyboardInterrupt):
         handler.start_processes()
         handler.join_processes()

@@ -1,6 +1,7 @@
 """A server with all examples loaded, and their workers as processes that a test may kill."""
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,12 @@ def places(home: Path) -> dict[str, str]:
         found[f"{name.upper()}_HOME"] = str(home / name)
         found[f"{name.upper()}_PACE"] = "0"
     return found
+
+
+def environment_of(url: str, home: Path) -> dict[str, str]:
+    """Give what a terminal has in which the environment was activated, for a server."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    return environment(CONDUCTOR_SERVER_URL=url, PATH=path, **places(home))
 
 
 class Stage:

@@ -1,9 +1,7 @@
 """The tutorial's pages, typed line by line beside `make run`, end as they say."""
 
 import itertools
-import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +9,9 @@ import pytest
 
 from batuta.cli.client import Client
 from batuta.model.error import NotFoundError
-from tests.cli.live import environment, process, wait_until
+from tests.cli.live import process, wait_until
 from tests.examples.page import is_printed, is_quoted, open_shell, read_steps
-from tests.examples.stage import EXAMPLES, ROOT, places
+from tests.examples.stage import EXAMPLES, ROOT, environment_of, places
 
 TUTORIAL = ROOT / "docs" / "tutorial"
 PATH = [
@@ -41,6 +39,7 @@ class Desk:
         self.service = service
         self.home = home
         self.client = Client(api)
+        self.settings = environment_of(api, home)
 
     def here(self, text: str) -> str:
         """Put the addresses and the folder of this desk in the place of those on the page."""
@@ -78,11 +77,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_typed_as_it_stands_ends_as_it_says(desk: Desk, name: str) -> None:
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    settings = places(desk.home) | {"CONDUCTOR_SERVER_URL": desk.api, "PATH": path}
     steps = read_steps((TUTORIAL / name).read_text("utf-8"))
 
-    with open_shell(ROOT, environment(**settings)) as shell:
+    with open_shell(ROOT, desk.settings) as shell:
         for step in steps:
             code, printed = shell.type(desk.here(step.typed))
             assert code == step.code, f"{step.typed}\n{printed}"
@@ -107,6 +104,23 @@ def test_each_example_has_its_page() -> None:
     for folder in sorted(path.parent for path in EXAMPLES.glob("*/definitions")):
         names = [path.stem for path in (folder / "definitions").glob("*.json")]
         assert any(f"batuta run {name} " in pages for name in names), folder.name
+
+
+def test_the_run_that_never_moves_is_explained_as_the_page_says(desk: Desk) -> None:
+    text = (TUTORIAL / PATH[-1]).read_text("utf-8")
+    lonely = re.search(r"`lonely.json`:\n\n    (.+)\n", text)
+    step, asked = read_steps(text)[:2]
+    assert lonely is not None
+    (desk.home / "lonely.json").write_text(lonely[1], "utf-8")
+
+    with open_shell(desk.home, desk.settings) as shell:
+        code, printed = shell.type(desk.here(step.typed))
+        _, answer = shell.type(desk.here(asked.typed))
+        shell.type("batuta workflow terminate $RUN --yes")
+
+    assert code == 0, printed
+    assert is_printed(step.shown[0], printed), printed
+    assert '"NEVER_POLLED"' in answer
 
 
 def test_a_page_that_promises_what_is_not_printed_is_caught() -> None:
