@@ -137,8 +137,10 @@ def fail_stuck_join(draft: Draft) -> None:
     """
     execution = draft.execution
     joins = [task for task in execution.live_tasks() if task.task_type.endswith("JOIN")]
-    # One that waits for another JOIN is not to blame for what that one waits for.
-    join = next((task for task in joins if _never_reached(execution, task)), joins[0])
+    # One that waits for another JOIN, or for what comes behind it, is not to blame for what that
+    # one waits for: the newest is the innermost.
+    joins.sort(key=lambda task: -task.seq)
+    join = next((task for task in joins if _never_reached(execution, task)), joins[-1])
     missing = _never_reached(execution, join) or list(join.join_on)
     reason = (
         f"{join.task_type} {join.reference_name!r} waits for {missing!r}, which this run never "
