@@ -8,7 +8,6 @@ row delays nobody else, and every node knows of it.
 """
 
 import asyncio
-import contextlib
 import heapq
 import logging
 from collections.abc import Callable
@@ -329,8 +328,8 @@ class Timers:
         """Wait for the next pass, or for a hint."""
         hint = asyncio.ensure_future(self._is_hinted.wait())
         try:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(asyncio.shield(hint), PASS_S)
+            # Not wait_for, which forgets that it was cancelled when the hint comes that moment.
+            await asyncio.wait([hint], timeout=PASS_S)
         finally:
             hint.cancel()
 

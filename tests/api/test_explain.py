@@ -3,12 +3,15 @@
 import re
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batuta.core.definition.warning import Code as WarningCode
 from batuta.runtime.definitions import WARNINGS_LOGGED_MAX
+from batuta.runtime.engine import Engine
 from batuta.runtime.why.cause import Code
+from batuta.store.failing import Failing
 from tests.api.client import Client
 from tests.api.conftest import polled, report, simple, started
 
@@ -63,6 +66,46 @@ async def test_why_of_an_unknown_run_is_404(client: Client) -> None:
     answer = await client.ask("GET /api/workflow/no-such-run/why")
 
     assert (answer.status, answer.json["code"]) == (404, "NOT_FOUND")
+
+
+async def test_a_quarantined_row_is_shown_and_tried_again(client: Client, engine: Engine) -> None:
+    wait = {"name": "w", "taskReferenceName": "w", "type": "WAIT"}
+    run = await started(client, wait | {"inputParameters": {"duration": "2 days"}})
+    store: Any = engine._store
+    [(_, task_id, _)] = [key for key in store.state.timers if key[0] == run]
+    at_ms = next(iter(store.state.timers.values()))
+    row = Failing(
+        workflow_id=run,
+        kind="WAIT",
+        task_id=task_id,
+        mark=at_ms,
+        attempts=1,
+        error="boom",
+        retry_at_ms=None,
+    )
+    assert await store.note_failure(row)
+
+    shown = (await client.ask(f"GET /api/batuta/quarantine?workflowId={run}")).json
+    other = (await client.ask("GET /api/batuta/quarantine?workflowId=other")).json
+    why = (await client.ask(f"GET /api/workflow/{run}/why")).json["causes"][0]
+
+    assert shown["quarantined"] == 1
+    assert shown["rows"] == [
+        {
+            "workflowId": run,
+            "kind": "WAIT",
+            "taskId": task_id,
+            "attempts": 1,
+            "error": "boom",
+            "isQuarantined": True,
+            "retryAt": 0,
+        }
+    ]
+    assert other == {"quarantined": 0, "rows": []}
+    assert (await client.ask("GET /api/batuta/status")).json["quarantined"] == 1
+    assert why["code"] == "QUARANTINED"
+    assert (await client.ask(why["fix"].split(", or ")[1])).json == {"rearmed": 1}
+    assert (await client.ask("GET /api/batuta/quarantine")).json == {"quarantined": 0, "rows": []}
 
 
 async def test_lint_warns_of_a_registered_definition_and_of_unpolled_types(client: Client) -> None:

@@ -59,7 +59,7 @@ def test_a_sound_node_is_found_sound(db: Path, free_port: str) -> None:
     assert f"SQLite {sqlite_version()}" in found["versions"]["text"]
     assert found["port"]["text"].endswith("is free")
     assert found["sandbox"]["state"] in ("ok", "warning")
-    assert [line.split()[1] for line in text.stdout.splitlines()[:5]] == list(found)
+    assert [line.split()[1] for line in text.stdout.splitlines()[: len(found)]] == list(found)
 
 
 def sqlite_version() -> str:
@@ -101,6 +101,50 @@ def test_a_database_in_use_is_named_with_its_server_and_not_scanned(db: Path) ->
         assert done.returncode == 0, done.stdout
         assert f"process {running.process.pid}" in found["database"]["text"]
         assert "batuta" in found["port"]["text"]
+
+
+def quarantine(db: Path) -> None:
+    """Have a message of the database's run fail too often."""
+    with closing(sqlite3.connect(db)) as connection:
+        connection.execute(
+            "INSERT INTO send (workflow_id, doc, attempts, retry_at, error)"
+            " SELECT id, CAST(? AS BLOB), 5, NULL, 'planted' FROM workflow",
+            (json.dumps({"type": "resume"}),),
+        )
+        connection.commit()
+
+
+def test_quarantined_rows_are_found_and_tried_again_without_a_server(
+    db: Path, free_port: str
+) -> None:
+    quarantine(db)
+    where = ("--db", str(db), "--port", free_port)
+
+    found = batuta("doctor", *where)
+    retried = batuta("doctor", *where, "--retry")
+    after = batuta("doctor", *where)
+
+    assert found.returncode == 1
+    assert "1 messages or timers failed too often" in found.stdout
+    assert "1 quarantined rows are tried again" in retried.stdout
+    assert retried.returncode == after.returncode == 0, after.stdout
+
+
+def test_quarantined_rows_are_found_and_tried_again_by_the_server(db: Path) -> None:
+    quarantine(db)
+    with process("serve", "--port", "0", "--db", str(db)) as running:
+        url = running.wait_for(r"serves at (http://\S+)")[1]
+        port = url.rpartition(":")[2]
+        with closing(Client(url)) as client:
+            assert client.get("/batuta/status")["quarantined"] == 1
+
+            found = batuta("doctor", "--db", str(db), "--port", port, "-o", "json")
+            retried = batuta("doctor", "--db", str(db), "--port", port, "--retry", "-o", "json")
+
+            assert found.returncode == 1
+            [detail] = findings(found.stdout)["quarantine"]["details"]
+            assert "failed 5 times: planted" in detail
+            assert "1 quarantined rows" in findings(retried.stdout)["quarantine"]["text"]
 
 
 def test_a_port_of_another_program_is_bad(db: Path) -> None:

@@ -1,5 +1,6 @@
 """Rows whose command fails: tried again by their own back-off, quarantined, re-armed."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,7 @@ from batuta.store.memory import MemoryStore
 from batuta.store.memory.rows import State
 from batuta.testing.builders import batch, step
 from tests.engine.definitions import Document, chain, child, simple, task_def, wait, workflow
-from tests.engine.node import Clock, Node, OpenStore, running
+from tests.engine.node import LIMIT_S, Clock, Node, OpenStore, running, turns
 
 COMPLETED = WorkflowStatus.COMPLETED
 RUNNING = WorkflowStatus.RUNNING
@@ -301,3 +302,14 @@ async def test_two_nodes_share_what_failed_and_either_re_arms_it(
         assert await second.engine.quarantine.rearm() == 1
         await first.look_for_due()
         assert await second.status_of(run) is COMPLETED
+
+
+async def test_a_node_that_is_hinted_at_as_it_stops_stops(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    async with running(open_store, clock, has_loops=True) as node:
+        await turns()
+
+        assert await node.engine.quarantine.rearm() == 0
+        async with asyncio.timeout(LIMIT_S):
+            await node.engine.stop()

@@ -1,4 +1,7 @@
-"""Explanations beside Conductor's calls: why a run is not moving, what a definition hides."""
+"""Beside Conductor's calls: why a run is not moving, what a definition hides, what failed.
+
+What failed are rows of the engine itself, messages between runs and timers: design 008.
+"""
 
 import msgspec
 
@@ -6,6 +9,7 @@ from batuta.api.request import Parameter, Reply, Request, Route, json_reply
 from batuta.core.definition.warning import Warned
 from batuta.runtime.why.cause import Why
 from batuta.runtime.why.collect import why
+from batuta.store.failing import Failing
 
 
 class LintBody(msgspec.Struct, frozen=True):
@@ -30,6 +34,62 @@ async def get_lint(request: Request) -> Reply:
     return json_reply(LintBody(definition.name, definition.version, warnings))
 
 
+class FailingBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A message, a timer or the end of a lease that the engine could not act on.
+
+    `retryAt` is Unix ms, 0 when it is quarantined: not tried again until it is re-armed.
+    """
+
+    workflow_id: str
+    kind: str
+    task_id: str
+    attempts: int
+    error: str
+    is_quarantined: bool
+    retry_at: int
+
+
+class QuarantineBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What failed, quarantined rows first; at most 1,000."""
+
+    quarantined: int
+    rows: list[FailingBody]
+
+
+class RearmedBody(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows are tried again."""
+
+    rearmed: int
+
+
+async def get_quarantine(request: Request) -> Reply:
+    """Show the engine's own rows that failed, of one run or of all."""
+    rows = await request.engine.quarantine.rows(request.text("workflowId"))
+    bodies = [_failing_body(row) for row in rows]
+    count = sum(body.is_quarantined for body in bodies)
+    return json_reply(QuarantineBody(quarantined=count, rows=bodies))
+
+
+async def retry_quarantine(request: Request) -> Reply:
+    """Let what is quarantined be tried again, of one run or of all."""
+    count = await request.engine.quarantine.rearm(request.text("workflowId"))
+    return json_reply(RearmedBody(rearmed=count))
+
+
+def _failing_body(row: Failing) -> FailingBody:
+    return FailingBody(
+        workflow_id=row.workflow_id,
+        kind=row.kind,
+        task_id=row.task_id,
+        attempts=row.attempts,
+        error=row.error,
+        is_quarantined=row.retry_at_ms is None,
+        retry_at=row.retry_at_ms or 0,
+    )
+
+
+_OF_RUN = Parameter("workflowId", str, note="Absent: of all runs.")
+
 EXPLAIN_ROUTES: tuple[Route, ...] = (
     Route(
         method="GET",
@@ -49,5 +109,25 @@ EXPLAIN_ROUTES: tuple[Route, ...] = (
         answer=LintBody,
         also=(400, 404),
         query=(Parameter("version", int, note="Absent or 0: the latest."),),
+    ),
+    Route(
+        method="GET",
+        path="/api/batuta/quarantine",
+        handler=get_quarantine,
+        summary="Show messages and timers that the engine could not act on",
+        group="admin",
+        answer=QuarantineBody,
+        also=(400,),
+        query=(_OF_RUN,),
+    ),
+    Route(
+        method="POST",
+        path="/api/batuta/quarantine/retry",
+        handler=retry_quarantine,
+        summary="Try quarantined messages and timers again",
+        group="admin",
+        answer=RearmedBody,
+        also=(400,),
+        query=(_OF_RUN,),
     ),
 )

@@ -6,6 +6,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,20 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     details: list[str] = []
 
 
-def doctor_command(flags: Mapping[str, Any], env_file: Path | None, *, is_json: bool) -> ExitCode:
+def doctor_command(
+    flags: Mapping[str, Any], env_file: Path | None, *, is_json: bool, is_retry: bool = False
+) -> ExitCode:
     """Look at every piece and say how it is.
+
+    Args:
+        is_retry: Let quarantined rows be tried again, by the server if one listens.
 
     Returns:
         0, or 1 when a piece is bad. A warning is none.
     """
     settings = read_settings(flags, env_file).settings
-    findings = [_guarded(name, look, settings) for name, look in _PIECES.items()]
+    pieces = {**_PIECES, "quarantine": _rearm if is_retry else _quarantine}
+    findings = [_guarded(name, look, settings) for name, look in pieces.items()]
     is_well = all(finding.state != "bad" for finding in findings)
     document = {"isWell": is_well, "findings": msgspec.to_builtins(findings)}
     show(document, _lines(findings, Style()), is_json=is_json)
@@ -118,6 +125,76 @@ async def _open_and_close(url: str) -> None:
     await store.close()
 
 
+def _quarantine(settings: Settings) -> Finding:
+    client = _listening(settings)
+    if client is not None:
+        with closing(client):
+            found = client.get("/batuta/quarantine")
+        count, rows = found["quarantined"], found["rows"]
+        details = [
+            f"{row['kind']} of run {row['workflowId']} failed {row['attempts']} times: "
+            f"{row['error']}"
+            for row in rows
+            if row["isQuarantined"]
+        ]
+    elif app.is_postgres(settings.db):
+        count, details = asyncio.run(_count_quarantined(settings.db))
+    else:
+        try:
+            found = app.examine(Path(settings.db))
+        except NotFoundError:
+            return Finding(name="quarantine", state="ok", text="there is no database yet")
+        if found.held:
+            text = f"the server that has the database knows; give its --port: {found.held}"
+            return Finding(name="quarantine", state="warning", text=text)
+        count, details = found.quarantined_count, []
+    if not count:
+        return Finding(name="quarantine", state="ok", text="no message and no timer is quarantined")
+    text = f"{count} messages or timers failed too often and wait for `batuta doctor --retry`"
+    return Finding(name="quarantine", state="bad", text=text, details=details)
+
+
+def _rearm(settings: Settings) -> Finding:
+    client = _listening(settings)
+    if client is not None:
+        with closing(client):
+            count = client.post("/batuta/quarantine/retry", None)["rearmed"]
+    elif app.is_postgres(settings.db) or Path(settings.db).exists():
+        count = asyncio.run(_rearm_all(settings.db))
+    else:
+        count = 0
+    text = f"{count} quarantined rows are tried again"
+    return Finding(name="quarantine", state="ok", text=text)
+
+
+async def _count_quarantined(url: str) -> tuple[int, list[str]]:
+    store = await app.open_store(url)
+    try:
+        rows = [row for row in await store.failing() if row.retry_at_ms is None]
+    finally:
+        await store.close()
+    return len(rows), [f"{row.kind} of run {row.workflow_id}: {row.error}" for row in rows]
+
+
+async def _rearm_all(url: str) -> int:
+    store = await app.open_store(url)
+    try:
+        return await store.rearm()
+    finally:
+        await store.close()
+
+
+def _listening(settings: Settings) -> Client | None:
+    """Return what asks the server at our port, None when no batuta listens there."""
+    client = Client(f"http://{settings.host}:{settings.port}", answer_s=LISTENER_S)
+    try:
+        client.get("/batuta/status")["version"]
+    except (BatutaError, ValueError, TypeError, KeyError):
+        client.close()
+        return None
+    return client
+
+
 def _port(settings: Settings) -> Finding:
     check_binding(settings)
     where = f"port {settings.port} at {settings.host}"
@@ -172,7 +249,7 @@ _PIECES: dict[str, Callable[[Settings], Finding]] = {
 
 def _lines(findings: list[Finding], style: Style) -> Iterator[str]:
     for finding in findings:
-        yield f"{style.sign(_SIGNS[finding.state])} {finding.name:8}  {finding.text}"
+        yield f"{style.sign(_SIGNS[finding.state])} {finding.name:10}  {finding.text}"
         if finding.state == "bad":
             yield from (f"    {detail}" for detail in finding.details[:FAULTS_SHOWN])
             more = len(finding.details) - FAULTS_SHOWN

@@ -16,16 +16,18 @@ db_option = click.option(
 @db_option
 @click.option("--host", help="Address that a server would listen at.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port that it would listen at.  [default: 8080]")
+@click.option("--retry", "is_retry", is_flag=True, help="Try quarantined rows again.")
 @output_option
 @env_file_option
-def doctor(output: str, env_file: Path | None, **flags: Any) -> int:
-    """Look for what keeps a server from working here; changes nothing.
+def doctor(output: str, env_file: Path | None, *, is_retry: bool, **flags: Any) -> int:
+    """Look for what keeps a server from working here; changes nothing but by --retry.
 
-    Scans the database for what must not be, when no server has it.
+    Scans the database for what must not be, when no server has it. Quarantined rows are messages
+    between runs and timers that failed too often: --retry has the server take them up again.
     """
     from batuta.cli.command.doctor import doctor_command
 
-    return int(doctor_command(flags, env_file, is_json=output == "json"))
+    return int(doctor_command(flags, env_file, is_json=output == "json", is_retry=is_retry))
 
 
 @click.command()

@@ -147,6 +147,7 @@ logs 019b2c3e-7f10-7a3b-8c4d-123456789abc --follow
 # doctor
 doctor
 doctor --db /var/lib/batuta/runs.db -o json
+doctor --retry
 
 # reset
 reset

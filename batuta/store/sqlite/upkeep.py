@@ -16,6 +16,15 @@ from batuta.store.sqlite.scan import connect, scan
 SIDE_FILES = ("", "-wal", "-shm", "-blobs")
 
 
+_QUARANTINED = """
+SELECT count(*) FROM (
+    SELECT retry_at FROM send WHERE attempts > 0 UNION ALL
+    SELECT retry_at FROM timer WHERE attempts > 0 UNION ALL
+    SELECT retry_at FROM lease WHERE attempts > 0
+) WHERE retry_at IS NULL
+"""
+
+
 class Examined(msgspec.Struct, frozen=True, kw_only=True):
     """What a database is like: its schema and the newest known one, and what is wrong in it.
 
@@ -27,6 +36,7 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 0
     schema_newest: int = 0
     run_count: int = 0
+    quarantined_count: int = 0
     faults: list[str] | None = None
 
 
@@ -81,12 +91,14 @@ def _examined(path: Path) -> Examined:
         rows = connection.execute("SELECT number, checksum FROM schema_migration")
         applied = {int(str(number)): str(checksum) for number, checksum in rows}
         count = connection.execute("SELECT count(*) FROM workflow").get
-    known = migrations("sqlite")
-    is_current = not pending(known, applied)
+        known = migrations("sqlite")
+        is_current = not pending(known, applied)
+        quarantined = connection.execute(_QUARANTINED).get if is_current else 0
     return Examined(
         schema=max(applied, default=0),
         schema_newest=known[-1].number,
         run_count=int(str(count)),
+        quarantined_count=int(str(quarantined)),
         faults=scan(path) if is_current else None,
     )
 
