@@ -135,6 +135,12 @@ def stub(name: str) -> Json:
     return {"name": name, "version": 1, "tasks": [step]}
 
 
+def registered(documents: dict[str, Json]) -> list[Json]:
+    """Return all that a server is told before runs begin."""
+    accepted = [document for file, document in documents.items() if file not in REFUSED]
+    return [*map(stub, CHILDREN), *accepted]
+
+
 def library_of(documents: dict[str, Json]) -> Library:
     """Return what can be named as a sub-workflow, by name and version (0: the only one)."""
     found: Library = {}

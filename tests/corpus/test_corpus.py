@@ -15,7 +15,6 @@ from tests.corpus.echo import TIMES, Echo, differences
 from tests.corpus.end import faults_of
 from tests.corpus.library import (
     ALONE,
-    CHILDREN,
     NOT_COMPLETED,
     OUTSIDE,
     REFUSED,
@@ -23,7 +22,7 @@ from tests.corpus.library import (
     cases_of,
     class_of,
     load,
-    stub,
+    registered,
 )
 from tests.corpus.plausible import Json
 
@@ -77,11 +76,7 @@ async def test_every_definition_reads_back_as_conductors_rules_say(
 async def test_every_definition_runs_to_its_expected_end(crew: Crew, corpus: Path) -> None:
     documents = load(corpus)
     cases = list(cases_of(documents))
-    for name in CHILDREN:
-        await crew.must("PUT", "/metadata/workflow", [stub(name)])
-    await crew.must(
-        "PUT", "/metadata/workflow", [one for file, one in documents.items() if file not in REFUSED]
-    )
+    await crew.must("PUT", "/metadata/workflow", registered(documents))
 
     started = await start_all(crew, cases)
     runs = await crew.run_all(list(started))

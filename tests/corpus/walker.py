@@ -23,10 +23,11 @@ Library = dict[tuple[str, int], Json]
 class Prediction(msgspec.Struct):
     """The end of a run; ``trail`` counts (reference name, status)."""
 
+    name: str
     status: str = COMPLETED
     trail: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
     output: Json = {}
-    children: "dict[str, Prediction]" = {}
+    children: "dict[str, Prediction]" = msgspec.field(default_factory=dict)
     is_exact: bool = True
 
 
@@ -46,7 +47,7 @@ class Walker:
         self._library = library
         self._plans = plans
         self._definition = definition
-        self._found = Prediction(children={})
+        self._found = Prediction(name=definition["name"])
         self._root: Json = {}
         self._last: Json = {}
         self._suffix = ""
