@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,8 @@ from batuta.config import Settings
 from batuta.workers.function import TaskFunction, concurrent
 from batuta.workers.loop import Workers
 from batuta.workers.module import load_functions
+
+STDIN_BYTES = 4_096  # read at a time, and forgotten
 
 
 def worker_command(
@@ -78,7 +79,9 @@ def _stop_with_stdin(stopping: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin, whose lock Python wants when it ends, while we still read.
+        while os.read(0, STDIN_BYTES):
+            pass
         with contextlib.suppress(RuntimeError):  # the loop has ended by itself
             loop.call_soon_threadsafe(stopping.set)
 

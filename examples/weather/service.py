@@ -10,7 +10,7 @@ lists them. Nothing is kept when it ends.
 import argparse
 import contextlib
 import json
-import sys
+import os
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -105,7 +105,8 @@ def main() -> None:
 
 
 def _stop_with_stdin(service: Service) -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not by sys.stdin, whose lock Python wants when Ctrl-C ends it
+        pass
     service.shutdown()
 
 
