@@ -20,6 +20,7 @@ REFUSED = {"068-main_workflow.json": "schemaVersion"}
 
 # What a task of a type would do outside; a generic worker answers it, as one of the user's would.
 OUTSIDE = {
+    # No definition takes the host of its URL from an input, so no local server can stand in.
     "http": ("HTTP calls a URL; the server is told to leave that to workers", {"HTTP"}),
     "event": ("EVENT tells a queue", {"EVENT"}),
     "messages": ("PULL_WORKFLOW_MESSAGES reads a queue of messages", {"PULL_WORKFLOW_MESSAGES"}),
