@@ -201,7 +201,7 @@ def _check_waits(world: World) -> None:
         for name, since_s in node.replies.values():
             if now_s - since_s > CALL_S_MAX:
                 world.fail("I28", f"a call of {name} has hung for {now_s - since_s:.0f} s")
-    for failing in world.state.failing.values():
+    for failing in getattr(world.state, "failing", {}).values():
         if failing.retry_at_ms is None:
             world.fail("I32", f"quarantined: {failing.error}", failing.workflow_id)
     for row in world.state.ready.values():

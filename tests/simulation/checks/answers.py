@@ -114,8 +114,8 @@ class Ledger:
         self._checks.evaluations.update(("I22",))
         kind = str(type(command).__struct_config__.tag)
         run = command.workflow_id
-        if isinstance(command, RerunWorkflow) and command.task_id in self._state.seqs:
-            run = self._state.seqs[command.task_id][0]  # maybe a sub-workflow of the named one
+        if isinstance(command, RerunWorkflow):
+            run = self._owner(command)
         entries = self._checks.shadow(run).entries
         count = sum(entry.kind == kind for entry in entries)
         self.controls.append((kind, run, count))
@@ -127,6 +127,10 @@ class Ledger:
         if count == 0 and run in self._state.runs and not is_moot:
             self._fail("I22", f"{kind} was acknowledged but is not in the journal", run)
 
+    def _owner(self, command: RerunWorkflow) -> str:
+        """Return the run of the task to begin with: the named one, or a sub-workflow of it."""
+        return self._state.seqs.get(command.task_id or "", (command.workflow_id, 0))[0]
+
     def _is_terminated(self, run: str) -> bool:
         return self._state.runs[run].workflow.status is WorkflowStatus.TERMINATED
 
@@ -135,6 +139,8 @@ class Ledger:
         self._checks.evaluations.update(("I14",))
         run = command.workflow_id
         statuses = self._checks.shadow(run).statuses_since(commit_at_call)
+        if isinstance(command, RerunWorkflow):
+            statuses |= self._checks.shadow(self._owner(command)).statuses_since(commit_at_call)
         if not statuses or not isinstance(error, NotFoundError | ConflictError):
             return
         if self._is_about_something_gone(error):

@@ -18,6 +18,7 @@ from batuta.model.execution import Task, TaskStatus, WorkflowStatus
 from batuta.store.base import Accepted, Batch, Committed, Decision
 from batuta.store.memory.rows import State
 from tests.simulation.checks import invariants
+from tests.simulation.checks.agreement import Agreement
 from tests.simulation.checks.shadow import REOPENING, Rows, Shadow, rows_of
 
 LATE_MS = 1_000  # from a batch's time to its commit; a slow disk
@@ -61,6 +62,7 @@ class Checks:
         self._held: dict[str, Any] = {}
         self._timers: dict[Any, int] = {}
         self._removed_tasks: set[str] = set()
+        self.agreement = Agreement(state, fail)
 
     def before(self) -> None:
         """Remember the tables that a commit may empty."""
@@ -165,6 +167,8 @@ class Checks:
                 self._fail(invariant, why, workflow_id)
         for name in ("I1", "I2", "I3", "I8", "I9", "I10", "I12", "I17", "I18", "I37"):
             self._count(name)
+        self.agreement.after(rows, changes.entries)
+        self._count("I20")
         self._check_times(shadow, rows, set(kinds), now_ms)
         self._check_children(rows)
         shadow.entries += changes.entries

@@ -167,7 +167,9 @@ def of_operators(rows: Rows) -> Broken:
             branches = [latest.get(name) for name in task.join_on]
             is_open = [b is None or not _has_ended(b) for b in branches]
             is_done = task.status in {TaskStatus.COMPLETED, TaskStatus.COMPLETED_WITH_ERRORS}
-            if is_done and any(is_open) and not _has_been_reopened(rows):
+            # One that cannot move is ended, and let through when it is optional.
+            is_stuck = "never reached" in (task.reason or "")
+            if is_done and any(is_open) and not (is_stuck or _has_been_reopened(rows)):
                 yield "I17", f"{task.reference_name} is {task.status} before its branches"
             if is_settled and not task.status.is_terminal and not any(is_open):
                 yield "I17", f"{task.reference_name} waits, but all its branches have ended"
@@ -180,7 +182,8 @@ def of_operators(rows: Rows) -> Broken:
                 if (first := latest.get(head.task_reference_name + task.suffix)) is not None
                 and (first.is_executed or first.status is not TaskStatus.SKIPPED)  # not reached
             }
-            if len(taken) > 1:
+            # A rerun may begin with a task that was skipped in a case that was not taken.
+            if len(taken) > 1 and not _has_been_reopened(rows):
                 yield "I18", f"{task.reference_name} took {sorted(taken)}"
         elif node.type == "DO_WHILE" and task.iteration > 1:
             yield from _of_loop(rows, task)

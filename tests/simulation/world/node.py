@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -52,7 +53,13 @@ class SimStore(MemoryStore):
     def _write(self, batch: Batch) -> Committed:
         self._world.checks.before()
         committed = super()._write(batch)
-        self._world.checks.after(batch, committed, self._node.name)
+        try:
+            self._world.checks.after(batch, committed, self._node.name)
+        except Exception as error:
+            # The engine would take it for a store in trouble.
+            where = "".join(traceback.format_exception(error)[-3:])
+            self._world.fail("R13", f"the checker failed: {where}")
+            raise
         return committed
 
 

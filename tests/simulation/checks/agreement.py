@@ -1,0 +1,202 @@
+"""I20, I21: each run is as the reference says, after every commit, as long as it says anything.
+
+Tells the reference what happened to a run from outside: which attempts ended, which delays were
+over, what operators asked for. All that follows from it is the reference's own, and compared.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from batuta.model.execution import TaskStatus, WorkflowStatus
+from batuta.runtime.definitions import TASK_DEF
+from batuta.store.base import Entry
+from batuta.store.memory.rows import State
+from tests.simulation.checks.shadow import Rows
+from tests.simulation.reference.fact import Ending, Fact, Registered, UncoveredError
+from tests.simulation.reference.machine import Machine, Made
+from tests.simulation.reference.operators import BEGIN
+
+_SCRIPTS = frozenset({"INLINE", "LAMBDA", "JSON_JQ_TRANSFORM"})
+_LEAF_INPUTS = frozenset({"SUB_WORKFLOW", "START_WORKFLOW"})  # wrapped, see semantics.md c.8
+
+
+class _Run:
+    """A run with the reference's machine, while it is covered."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.tasks: dict[str, dict[str, Any]] = {}  # records in the journal's words, by seq
+        self.is_behind = False  # the engine has stopped in between and goes on by itself
+
+
+class Agreement:
+    """Holds runs against the reference.
+
+    Args:
+        fail: Called with (invariant, why, run id).
+    """
+
+    def __init__(self, state: State, fail: Callable[[str, str, str], None]) -> None:
+        self._state = state
+        self._fail = fail
+        self._runs: dict[str, _Run | None] = {}
+        self.covered: Counter[str] = Counter()  # commits compared; and why runs were not
+
+    def after(self, rows: Rows, entries: Sequence[Entry]) -> None:
+        """Move the reference on by a commit's entries, and compare."""
+        run = rows.workflow.workflow_id
+        if run not in self._runs and entries[0].kind == "start":
+            self._runs[run] = self._begin(rows)
+        known = self._runs.get(run)
+        if known is None:
+            return
+        try:
+            for entry in entries:
+                self._take(known, rows, entry)
+            self._compare(known, rows)
+        except UncoveredError as why:
+            self._runs[run] = None
+            self.covered[f"uncovered: {str(why).split()[0]}"] += 1
+
+    def _begin(self, rows: Rows) -> _Run:
+        raw = self._state.snapshots[rows.workflow.definition]
+        document = msgspec.json.decode(raw)
+        # They are registered once, so that all runs have the same.
+        task_defs = {
+            name: msgspec.json.decode(found.body)
+            for (kind, name, _), found in self._state.documents.items()
+            if kind == TASK_DEF
+        }
+        registered = msgspec.convert(
+            {
+                "workflow": document["workflow"],
+                "task_defs": {**task_defs, **document.get("task_defs", {})},
+            },
+            Registered,
+        )
+        given = self._payload(rows.workflow.workflow_id, 0, "input")
+        return _Run(Machine(registered, given, rows.workflow.correlation_id))
+
+    def _payload(self, run: str, seq: int, part: str) -> Any:
+        raw = self._state.runs[run].payloads.get((seq, part))
+        return {} if raw is None else msgspec.json.decode(raw)
+
+    def _take(self, known: _Run, rows: Rows, entry: Entry) -> None:
+        changed = msgspec.json.decode(entry.changed)
+        fact = Fact(entry.kind, entry.at_ms)
+        if known.is_behind and entry.kind not in {"timer", "log"}:
+            raise UncoveredError("interrupted by " + entry.kind)
+        known.is_behind = False
+        for seq, fields in changed.get("t", {}).items():
+            before = known.tasks.get(seq)
+            after = known.tasks[seq] = {**(before or {}), **fields}
+            self._note(known.machine, fact, rows, int(seq), before, after)
+        for seq in changed.get("x", ()):
+            known.tasks.pop(str(seq), None)
+        status = changed.get("w", {}).get("s")
+        has_ended = bool(fact.endings) or bool(fact.due)
+        fact.is_over = entry.kind == "timer" and status == "TIMED_OUT" and not has_ended
+        fact.is_over |= entry.kind == "terminate" and status == "TERMINATED"
+        known.machine.take(fact)
+
+    def _note(
+        self,
+        machine: Machine,
+        fact: Fact,
+        rows: Rows,
+        seq: int,
+        before: dict[str, Any] | None,
+        after: dict[str, Any],
+    ) -> None:
+        status = TaskStatus(after.get("s", "SCHEDULED"))
+        name, retry = after["ref"], after.get("rc", 0)
+        output = self._payload(rows.workflow.workflow_id, seq, "output")
+        ending = Ending(status, output, after.get("r") or "")
+        if before is None:
+            if status is TaskStatus.SKIPPED:
+                fact.skipped[name] = output
+            elif status.is_terminal and status is not TaskStatus.CANCELED:
+                fact.at_once[name, retry] = ending
+            return
+        if TaskStatus(before.get("s", "SCHEDULED")).is_terminal:
+            return
+        made = machine.find(name, retry)
+        if made.node.type in _SCRIPTS:
+            is_canceled = status is TaskStatus.CANCELED
+            if fact.kind.startswith("update") and status.is_terminal and not is_canceled:
+                fact.endings[name, retry] = ending  # by hand, while it waited for its time
+            elif not is_canceled and (status.is_terminal or (before.get("du") and not after["du"])):
+                fact.due.append((name, retry))
+        elif made.node.type in BEGIN and made.node.type != "DYNAMIC":
+            return  # a container ends because of what is in it
+        elif status.is_terminal:
+            is_childs = fact.kind == "child_ended" and ending.reason.startswith("Sub workflow")
+            is_outcome = status is not TaskStatus.CANCELED or is_childs
+            if is_outcome:
+                if status is TaskStatus.COMPLETED_WITH_ERRORS:
+                    ending = Ending(self._failure(fact, after), ending.output, ending.reason)
+                fact.endings[name, retry] = ending
+
+    @staticmethod
+    def _failure(fact: Fact, after: dict[str, Any]) -> TaskStatus:
+        """Return how an optional task failed, of which its record says only that it did."""
+        reason = after.get("r") or ""
+        if fact.kind == "expire" or "imeout" in reason:
+            return TaskStatus.TIMED_OUT
+        return TaskStatus.FAILED_WITH_TERMINAL_ERROR
+
+    def _compare(self, known: _Run, rows: Rows) -> None:
+        run = rows.workflow.workflow_id
+        if (run, "", "CONTINUE") in self._state.timers:
+            known.is_behind = True
+            return
+        self.covered["commits"] += 1
+        machine = known.machine
+        status = rows.workflow.status
+        if machine.status is not status:
+            self._fail("I20", f"the run is {status}, the reference says {machine.status}", run)
+        found = {(t.reference_name, t.retry_count): (seq, t) for seq, t in rows.tasks.items()}
+        expected = {(made.name, made.retry): made for made in machine.made}
+        for name, retry in sorted({*found} ^ {*expected}):
+            who = "the engine" if (name, retry) in found else "the reference"
+            self._fail("I20", f"only {who} has {name} #{retry}", run)
+        for key in {*found} & {*expected}:
+            seq, task = found[key]
+            made = expected[key]
+            if _word(task.status) != _word(made.status):
+                why = f"{task.reference_name} is {task.status}, the reference says {made.status}"
+                self._fail("I20", why, run)
+            self._compare_payloads(rows, seq, made)
+        if status.is_terminal:
+            self._compare_end(machine, run, status)
+
+    def _compare_payloads(self, rows: Rows, seq: int, made: Made) -> None:
+        run, kind = rows.workflow.workflow_id, made.node.type
+        is_computed = kind in BEGIN and kind not in {"DYNAMIC", "FORK_JOIN", "FORK_JOIN_DYNAMIC"}
+        if is_computed and made.status.is_terminal:
+            output = self._payload(run, seq, "output")
+            if made.status is not TaskStatus.CANCELED and output != made.output:
+                why = f"{made.name} gave {output}, the reference says {made.output}"
+                self._fail("I20", why, run)
+        if kind in BEGIN or kind in _LEAF_INPUTS or made.status is TaskStatus.SKIPPED:
+            return
+        given = self._payload(run, seq, "input")
+        if given != made.input:
+            self._fail("I21", f"{made.name} got {given}, the reference says {made.input}", run)
+
+    def _compare_end(self, machine: Machine, run: str, status: WorkflowStatus) -> None:
+        self.covered["runs"] += 1
+        if self._payload(run, 0, "variables") != machine.variables:
+            self._fail("I20", f"the variables are not {machine.variables}", run)
+        if status is WorkflowStatus.COMPLETED:
+            output = self._payload(run, 0, "output")
+            if output != machine.output:
+                why = f"the run gave {output}, the reference says {machine.output}"
+                self._fail("I20", why, run)
+
+
+def _word(status: TaskStatus) -> str:
+    return status.value if status.is_terminal else "open"

@@ -1,0 +1,44 @@
+"""What the world tells a run: the only input of the reference beside definition and input."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from batuta.model.definition import TaskDef, WorkflowDef
+from batuta.model.execution import TaskStatus
+
+Attempt = tuple[str, int]  # full reference name, retry count
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """A definition with its task definitions, as they were when a run started."""
+
+    workflow: WorkflowDef
+    task_defs: dict[str, TaskDef] = {}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended outside: by its worker, its time, its child, or somebody's hand."""
+
+    status: TaskStatus
+    output: Any
+    reason: str
+
+
+@dataclass
+class Fact:
+    """One command that a run took, without what came of it."""
+
+    kind: str
+    at_ms: int
+    endings: dict[Attempt, Ending] = field(default_factory=dict)  # of attempts that were open
+    at_once: dict[Attempt, Ending] = field(default_factory=dict)  # of those made by this command
+    due: list[Attempt] = field(default_factory=list)  # whose delay was over
+    skipped: dict[str, Any] = field(default_factory=dict)  # outputs by reference name
+    is_over: bool = False  # the time of the whole run was; or an ended one was terminated too
+
+
+class UncoveredError(Exception):
+    """The reference does not say what a run does from here on."""

@@ -1,0 +1,332 @@
+"""A slow interpreter of definitions, for I20: what must have become of a run by now.
+
+Written from contract/semantics.md and the deviations that docs/reference/compatibility.md names,
+not from the engine, of which it imports the model only. No concurrency, no stores, no queues, no
+time but what a fact says: given a definition, an input and the facts in their order it says which
+attempts there are, how each stands and what it got and gave, and how the run stands.
+
+It covers every operator that random definitions use, attempts and their limits, optional and
+permissive tasks, pause, resume, terminate, skip and the run's own time. A run that is restarted,
+rerun, retried or revived is covered until then; what is not covered raises ``UncoveredError``.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec.structs import replace
+
+from batuta.model.definition import WorkflowTask
+from batuta.model.execution import TaskStatus, WorkflowStatus
+from tests.simulation.reference import template
+from tests.simulation.reference.fact import Ending, Fact, Registered, UncoveredError
+from tests.simulation.reference.place import Map, Place
+from tests.simulation.reference.policy import Policy, policy_of
+
+CONTAINERS = frozenset({"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE"})
+
+
+@dataclass(eq=False)
+class Made:
+    """One attempt that there is."""
+
+    name: str  # with the loops' suffix
+    suffix: str
+    place: Place
+    retry: int
+    at_ms: int  # when the first attempt was made
+    input: Any
+    status: TaskStatus = TaskStatus.SCHEDULED
+    output: Any = field(default_factory=dict)
+    reason: str = ""
+    is_followed: bool = False  # what comes behind it has been made
+    is_retried: bool = False
+    joins: tuple[str, ...] = ()
+    iteration: int = 0
+    case: str | None = None  # of a switch: which list it took
+
+    @property
+    def node(self) -> WorkflowTask:
+        """The node of the definition, or of the run's data."""
+        return self.place.node
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether it has not ended."""
+        return not self.status.is_terminal
+
+    @property
+    def has_been_passed(self) -> bool:
+        """Say whether it has ended and the run has come to it."""
+        return not self.is_open and (self.is_followed or self.status is not TaskStatus.SKIPPED)
+
+
+class Machine:
+    """One run as it must be."""
+
+    def __init__(self, registered: Registered, given: Any, correlation_id: str | None) -> None:
+        self.definition = registered.workflow
+        self._task_defs = registered.task_defs
+        self.map = Map()
+        self.map.add(self.definition.tasks)
+        filled = isinstance(given, dict) and given
+        self.input = {**self.definition.input_template, **given} if filled else given
+        self.variables: dict[str, Any] = dict(self.definition.variables)
+        self.output: Any = None
+        self.status = WorkflowStatus.RUNNING
+        self.made: list[Made] = []
+        self.latest: dict[str, Made] = {}
+        self.newest: dict[str, Made] = {}  # by the definition's reference name
+        self.fact = Fact("", 0)
+        self.forks: dict[str, bool] = {}  # dynamic ones; whether they were the first
+        self._correlation_id = correlation_id
+        self._ended: deque[Made] = deque()
+
+    # -- facts ----------------------------------------------------------------------------------
+
+    def take(self, fact: Fact) -> None:
+        """Move the run on by what happened.
+
+        Raises:
+            UncoveredError: As said above.
+        """
+        self.fact = fact
+        if fact.kind == "start":
+            self.schedule(self.definition.tasks[0], "")
+        elif fact.kind == "pause":
+            self.status = WorkflowStatus.PAUSED
+        elif fact.kind == "resume":
+            self.status = WorkflowStatus.RUNNING
+            self._ended.extend(m for m in self.made if self._is_left(m))
+        elif fact.kind == "terminate":
+            self._terminate(fact)
+        elif fact.kind == "skip":
+            for name, output in fact.skipped.items():
+                self._skip(name, output)
+        elif fact.kind not in _MOVING:
+            raise UncoveredError(fact.kind)
+        elif fact.is_over:
+            self.finish(WorkflowStatus.TIMED_OUT)
+        for attempt, ending in fact.endings.items():
+            self._end(self.find(*attempt), ending)
+        for made in list(self.made):  # made before the engine came to it: it had stopped in between
+            if made.is_open and (made.name, made.retry) in fact.at_once and self._is_leaf(made):
+                self._end(made, fact.at_once[made.name, made.retry])
+        for attempt in fact.due:
+            self._start_late(self.find(*attempt))
+        self._settle()
+
+    def find(self, name: str, retry: int) -> Made:
+        """Return an attempt that there is."""
+        for made in self.made:
+            if (made.name, made.retry) == (name, retry):
+                return made
+        raise UncoveredError(f"{name} {retry} is not there")
+
+    def _terminate(self, fact: Fact) -> None:
+        if not self.status.is_terminal:
+            self.finish(WorkflowStatus.TERMINATED)
+        elif fact.is_over:  # asked for by somebody, and not by a parent that ends
+            self.status = WorkflowStatus.TERMINATED
+
+    def _is_left(self, made: Made) -> bool:
+        is_passed = made.is_followed or made.is_retried or made.status is TaskStatus.SKIPPED
+        return made.status.is_terminal and not is_passed
+
+    @staticmethod
+    def _is_leaf(made: Made) -> bool:
+        from tests.simulation.reference.operators import BEGIN
+
+        return made.node.type not in BEGIN or made.node.type == "DYNAMIC"
+
+    def _skip(self, name: str, output: Any) -> None:
+        bare, mark, rest = name.partition("__")
+        place = self.map.places[bare]
+        made = Made(name, mark + rest, place, 0, self.fact.at_ms, {}, TaskStatus.SKIPPED, output)
+        self._keep(made)
+
+    def _start_late(self, made: Made) -> None:
+        from tests.simulation.reference import operators
+
+        if made.is_open:
+            operators.run_script(self, made)
+
+    def _end(self, made: Made, ending: Ending) -> None:
+        made.output, made.reason = ending.output, ending.reason
+        self.end(made, ending.status)
+
+    # -- what operators use -----------------------------------------------------------------------
+
+    def end(self, made: Made, status: TaskStatus) -> None:
+        """End an attempt; what follows comes in its turn."""
+        made.status = status
+        self._ended.append(made)
+
+    def schedule(self, node: WorkflowTask, suffix: str, place: Place | None = None) -> Made | None:
+        """Make the first attempt at a node, unless there is one; step over a skipped one."""
+        known = self.latest.get(node.task_reference_name + suffix)
+        if known is None:
+            return self._begin(place or self.map.places[node.task_reference_name], suffix, None)
+        if known.status is TaskStatus.SKIPPED and not known.is_followed:
+            self._ended.appendleft(known)
+        return None
+
+    def policy(self, made: Made) -> Policy:
+        """Return how its attempts are limited."""
+        node = made.node
+        if node.type == "DYNAMIC":  # the real task's definition counts: compatibility.md 41
+            name = made.input.get(node.dynamic_task_name_param or "")
+            node = replace(node, name=name, type="SIMPLE") if name else node
+        return policy_of(node, self._task_defs)
+
+    def resolve(self, value: Any) -> Any:
+        """Return a template's value as the run is now."""
+        return template.resolve(value, self._look_up)
+
+    def finish(self, status: WorkflowStatus, output: Any = None) -> None:
+        """End the run; what is open is cancelled."""
+        self.status = status
+        for made in self.made:
+            if made.is_open:
+                made.status = TaskStatus.CANCELED
+        if output is not None:
+            self.output = output
+        elif self.definition.output_parameters:
+            self.output = self.resolve(self.definition.output_parameters)
+        else:
+            self.output = self.made[-1].output if self.made else {}
+
+    # -- settling ---------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Go on until nothing follows at once. Source: semantics.md c.2."""
+        from tests.simulation.reference import operators
+
+        while self.status is WorkflowStatus.RUNNING:
+            if self._ended:
+                made = self._ended.popleft()
+                if not (made.is_followed or made.is_retried):
+                    self._follow(made)
+                continue
+            if not any(self._has_moved(made, operators) for made in list(self.made)):
+                if any(made.is_open and made.node.type not in CONTAINERS for made in self.made):
+                    return
+                if not any(made.is_open for made in self.made):
+                    self._complete()
+                    return
+                operators.fail_stuck(self)
+        self._ended.clear()
+
+    def _has_moved(self, made: Made, operators: Any) -> bool:
+        if not made.is_open or made.node.type not in CONTAINERS or self._ended:
+            return False
+        return bool(operators.CHECKS[made.node.type](self, made))
+
+    def _follow(self, made: Made) -> None:
+        node = made.node
+        if not made.status.is_successful and not self._is_let_through(made):
+            return
+        made.is_followed = True
+        if node.type == "TERMINATE" and made.status is TaskStatus.COMPLETED:
+            self.finish(WorkflowStatus(made.input["terminationStatus"]), made.output)
+            return
+        for inner in self._inside(made):
+            self.schedule(inner, made.suffix)
+        if made.case:
+            return
+        behind = self.map.behind(made.place)
+        if behind is not None:
+            self.schedule(behind, made.suffix)
+
+    def _inside(self, made: Made) -> list[WorkflowTask]:
+        if made.status is TaskStatus.SKIPPED or not made.status.is_successful:
+            return []
+        if made.node.type == "FORK_JOIN":
+            return [branch[0] for branch in made.node.fork_tasks if branch]
+        if made.case:
+            cases = made.node.decision_cases
+            return [cases.get(made.case, made.node.default_case)[0]]
+        return []
+
+    def _is_let_through(self, made: Made) -> bool:
+        """Deal with a failure: another attempt, or the run's end, or it counts as ended."""
+        policy = self.policy(made)
+        is_over = policy.is_total_over(self.fact.at_ms - made.at_ms)
+        may_retry = policy.may_retry(made.status, made.retry) and not is_over
+        is_own_time = self.fact.kind in {"timer", "expire"}
+        ends_run = is_own_time and policy.ends_run(made.status, made.reason)
+        if ends_run:
+            self.finish(WorkflowStatus.TIMED_OUT)
+            return False
+        if may_retry:
+            made.is_retried = True
+            self._begin(made.place, made.suffix, made)
+            return False
+        if made.node.optional:
+            made.status = TaskStatus.COMPLETED_WITH_ERRORS
+            return True
+        if made.node.permissive:
+            return True
+        self.finish(_RUN_STATUS.get(made.status, WorkflowStatus.FAILED))
+        return False
+
+    def _begin(self, place: Place, suffix: str, before: Made | None) -> Made:
+        from tests.simulation.reference import operators
+
+        node = place.node
+        name = node.task_reference_name + suffix
+        made = Made(name, suffix, place, before.retry + 1 if before else 0, self.fact.at_ms, {})
+        if before is not None:
+            made.at_ms = before.at_ms
+        made.input = self._input(node)
+        self._keep(made)
+        ending = self.fact.at_once.get((name, made.retry))
+        begin = operators.BEGIN.get(node.type)
+        if begin is not None:
+            begin(self, made)
+        elif ending is not None:
+            self._end(made, ending)
+        return made
+
+    def _keep(self, made: Made) -> None:
+        self.made.append(made)
+        self.latest[made.name] = made
+        self.newest[made.node.task_reference_name] = made
+
+    def _input(self, node: WorkflowTask) -> Any:
+        found = self.resolve(node.input_parameters)
+        task_def = self._task_defs.get(node.name)
+        if task_def is not None:
+            for key, value in task_def.input_template.items():
+                if found.get(key) is None:
+                    found[key] = self.resolve(value)
+        return found
+
+    def _complete(self) -> None:
+        failed = [m for m in self.latest.values() if m.node.permissive and not m.node.optional]
+        is_failed = any(m.status.is_terminal and not m.status.is_successful for m in failed)
+        self.finish(WorkflowStatus.FAILED if is_failed else WorkflowStatus.COMPLETED)
+
+    def _look_up(self, path: str) -> Any:
+        root, _, rest = path.partition(".")
+        if root == "workflow":
+            known = {
+                "input": self.input,
+                "variables": self.variables,
+                "correlationId": self._correlation_id,
+            }
+            return template.step(known, rest)
+        made = self.newest.get(root)
+        if made is None:
+            return None
+        return template.step({"output": made.output, "input": made.input}, rest)
+
+
+_MOVING = frozenset(
+    {"update", "update_reference", "timer", "expire", "child_ended", "log", "decide"}
+    | {"reset_callbacks"}
+)
+_RUN_STATUS = {
+    TaskStatus.TIMED_OUT: WorkflowStatus.TIMED_OUT,
+    TaskStatus.CANCELED: WorkflowStatus.TERMINATED,
+}
