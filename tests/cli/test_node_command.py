@@ -294,3 +294,22 @@ def test_an_unknown_shell_is_a_usage_error() -> None:
 
     assert done.returncode == 2
     assert "fish" in done.stderr
+
+
+def test_a_shell_is_offered_what_the_server_has(db: Path) -> None:
+    def offered(*words: str, server_url: str) -> set[str]:
+        line = {"COMP_WORDS": " ".join(("batuta", *words)), "COMP_CWORD": str(len(words))}
+        done = batuta(**line, _BATUTA_COMPLETE="bash_complete", CONDUCTOR_SERVER_URL=server_url)
+        assert done.stderr == ""
+        return {one.removeprefix("plain,") for one in done.stdout.split()}
+
+    with server(db) as url:
+        [run] = json.loads(batuta("workflow", "list", "-o", "json", "--server", url).stdout)[
+            "results"
+        ]
+        name, run_id = run["workflowName"], run["workflowId"]
+
+        assert offered("workflow", "get", run_id[:3], server_url=url) == {run_id}
+        assert offered("why", "zz", server_url=url) == set()
+        assert offered("workflow", "start", name[:1], server_url=url) == {name}
+    assert offered("workflow", "get", run_id[:3], server_url=url) == set(), "nobody answers now"

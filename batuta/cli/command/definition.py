@@ -14,6 +14,7 @@ from batuta.cli.command.call import (
     server_option,
     yes_option,
 )
+from batuta.cli.help.complete import workflow_names
 
 _version = click.option("--version", type=click.IntRange(1), help="Version of a workflow.")
 _task = click.option("--task", is_flag=True, help="NAME is that of a task definition.")
@@ -73,7 +74,7 @@ def list_(call: Call) -> None:
 
 
 @definition.command()
-@click.argument("name")
+@click.argument("name", shell_complete=workflow_names)
 @_version
 @_task
 @calls_server
@@ -146,7 +147,7 @@ def export(call: Call, folder: Path) -> None:
 
 
 @definition.command()
-@click.argument("name")
+@click.argument("name", shell_complete=workflow_names)
 @_version
 @_task
 @yes_option

@@ -8,6 +8,7 @@ import click
 
 from batuta.cli.command.call import Call, calls_server, confirm, input_option, yes_option
 from batuta.cli.command.workflow import ids_argument, path_of, some, workflow
+from batuta.cli.help.complete import run_ids
 from batuta.model.error import NotFoundError
 
 __all__ = ["workflow"]  # with all its commands
@@ -36,7 +37,7 @@ def restart(call: Call, workflow_ids: Sequence[str], use_latest: bool) -> int:
 
 
 @workflow.command()
-@click.argument("workflow_id", metavar="ID")
+@click.argument("workflow_id", metavar="ID", shell_complete=run_ids)
 @click.option("--from-task", metavar="TASK", help="Its id or reference name.  [the beginning]")
 @_task_input
 @input_option
@@ -67,7 +68,7 @@ def rerun(
 
 
 @workflow.command("skip-task")
-@click.argument("workflow_id", metavar="ID")
+@click.argument("workflow_id", metavar="ID", shell_complete=run_ids)
 @click.argument("reference", metavar="REFERENCE")
 @_task_input
 @click.option(

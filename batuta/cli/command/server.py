@@ -15,13 +15,14 @@ from batuta.cli.command.call import (
     server_option,
 )
 from batuta.cli.command.workflow import path_of
+from batuta.cli.help.complete import run_ids
 
 _STEERING = re.compile(r"(?:PUT|POST) /api/workflow/(\S+)/(resume|retry)\b")
 _REPORTING = re.compile(r"POST /api/tasks/\S+/COMPLETED, with the output as a JSON object")
 
 
 @click.command()
-@click.argument("workflow_id", metavar="RUN")
+@click.argument("workflow_id", metavar="RUN", shell_complete=run_ids)
 @calls_server
 def why(call: Call, workflow_id: str) -> None:
     """Say why a run is not moving, and what to do."""
@@ -48,7 +49,7 @@ def status(server_url: str | None, output: str, env_file: Path | None) -> int:
 
 
 @click.command()
-@click.argument("workflow_id", metavar="[RUN]", default="")
+@click.argument("workflow_id", metavar="[RUN]", default="", shell_complete=run_ids)
 @click.option("--follow", "-f", is_flag=True, help="Go on until the run has ended.")
 @calls_server
 def logs(call: Call, workflow_id: str, follow: bool) -> None:

@@ -17,10 +17,13 @@ from batuta.cli.command.call import (
     server_option,
     yes_option,
 )
+from batuta.cli.help.complete import run_ids, workflow_names
 
 LISTED = 20  # runs that are shown unless more are asked for: a screen
 
-ids_argument = click.argument("workflow_ids", metavar="ID...", nargs=-1, required=True)
+ids_argument = click.argument(
+    "workflow_ids", metavar="ID...", nargs=-1, required=True, shell_complete=run_ids
+)
 _limit = click.option(
     "--limit", type=click.IntRange(1, 5_000), default=LISTED, help="How many.  [default: 20]"
 )
@@ -75,7 +78,7 @@ def search(call: Call, query: str, free_text: str | None, **page: Any) -> None:
 
 
 @workflow.command()
-@click.argument("workflow_id", metavar="ID")
+@click.argument("workflow_id", metavar="ID", shell_complete=run_ids)
 @click.option("--no-tasks", is_flag=True, help="Without its tasks.")
 @calls_server
 def get(call: Call, workflow_id: str, no_tasks: bool) -> None:
@@ -96,7 +99,7 @@ def get(call: Call, workflow_id: str, no_tasks: bool) -> None:
 
 
 @workflow.command()
-@click.argument("workflow_id", metavar="ID")
+@click.argument("workflow_id", metavar="ID", shell_complete=run_ids)
 @click.option("--timeout", type=float, metavar="SECONDS", help="Watch no longer than this.")
 @server_option
 @env_file_option
@@ -111,7 +114,7 @@ def watch(
 
 
 @workflow.command()
-@click.argument("name")
+@click.argument("name", shell_complete=workflow_names)
 @input_option
 @click.option("--version", type=int, help="Version of it.  [default: the latest]")
 @click.option("--correlation-id", help="An id of your own for it.")
