@@ -250,7 +250,10 @@ class Queues:
                 waiter.resolve([])
 
     def poll_data(self, task_type: str | None = None) -> list[PollData]:
-        """Return who polled last; ``task_type`` without its domain, None for all."""
+        """Return who polled, the latest first; ``task_type`` without its domain, None for all.
+
+        Conductor keeps one worker of each domain: the first one here.
+        """
         found: list[PollData] = []
         for queue in self:
             domain, _, bare = queue.name.rpartition(":")
@@ -262,7 +265,7 @@ class Queues:
                         worker_id=worker_id,
                         last_poll_at_ms=at_ms,
                     )
-                    for worker_id, at_ms in queue.last_polls.items()
+                    for worker_id, at_ms in reversed(queue.last_polls.items())
                 )
         return found
 

@@ -39,6 +39,7 @@ _TASKS_SEARCH = "the whole query language, on every store; totals are exact up t
 _RUNS_SEARCH = f"{_TASKS_SEARCH}; an unknown field is a 400 that names the known ones"
 _HEALTH = "503 while it starts or stops, so that a balancer sends nothing"
 _DECIDES = "answers whether anything was left to do; Conductor's is off unless configured"
+_POLLS = "every worker that polls, the latest first; Conductor shows the latest alone"
 _QUEUED = "the report is in the run before the answer, and no outside queue is needed"
 _SIZE = "counts what a worker would get now; what workers hold is told apart"
 _STORAGE = (
@@ -82,6 +83,8 @@ HOW = {
     "GET /api/tasks/queue/all/verbose": f"{_SIZE} as `uacked`",
     "GET /api/tasks/queue/size": _SIZE,
     "GET /api/tasks/queue/sizes": _SIZE,
+    "GET /api/tasks/queue/polldata": _POLLS,
+    "GET /api/tasks/queue/polldata/all": _POLLS,
     "POST /api/tasks/queue/requeue/{taskType}": (
         "a task and its place in the queue are one transaction, so that nothing is pushed twice"
     ),

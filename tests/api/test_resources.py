@@ -77,6 +77,16 @@ async def test_who_polled_last_is_shown(client: Client) -> None:
     assert every == shown
 
 
+async def test_of_several_workers_the_one_that_polled_last_is_shown_first(client: Client) -> None:
+    """Conductor shows one of each domain, and its clients may take the first."""
+    for worker in ("one", "two", "one", "three", "one"):
+        await client.ask(f"GET /api/tasks/poll/a?workerid={worker}")
+
+    shown = (await client.ask("GET /api/tasks/queue/polldata?taskType=a")).json
+
+    assert [data["workerId"] for data in shown] == ["one", "three", "two"]
+
+
 async def test_queue_sizes_count_what_is_ready(client: Client) -> None:
     await started(client)
     await client.ask("POST /api/workflow", {"name": "w"})

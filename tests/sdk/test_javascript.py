@@ -90,8 +90,8 @@ def test_every_call_on_the_page_was_made_and_answered(suites: Suites) -> None:
     if not known:
         pytest.skip(NO_CONTRACT)
 
-    for key in sorted(shown):
-        call = known[key]
+    assert shown <= set(known), "the page names calls that the SDK does not have"
+    for call in (known[key] for key in sorted(shown)):
         path = pattern(call.path)
         theirs = [r for r in requests if r.method == call.method and path.fullmatch(r.path)]
         assert any(request.status < 300 for request in theirs), f"nobody asked for {call}"
