@@ -24,7 +24,7 @@ HEAD = """\
 The packages as they are published, against a live server. Of their calls, those of the groups above
 that Conductor's open-source server answers: **shown** calls are made by the tests in `tests/sdk`,
 answered, and their answers and errors checked. The other calls of the SDKs are answered as
-Conductor's open-source server answers them: 404, or 405.
+Conductor's open-source server answers them: 404, or 405. SDKs of other languages are not tested.
 """
 NOTES = {
     "python": """\
