@@ -59,7 +59,8 @@ def troubles_of(status: Mapping[str, Any], now_ms: int) -> Iterator[str]:
         is_forsaken = not queue["leased"] and now_ms - queue["lastPollTime"] > UNPOLLED_MS
         if queue["ready"] and is_forsaken:
             polled = ago(queue["lastPollTime"], now_ms)
-            yield f"{queue['ready']} tasks wait in queue {queue['queue']!r}; last poll: {polled}"
+            wait = "1 task waits" if queue["ready"] == 1 else f"{queue['ready']} tasks wait"
+            yield f"{wait} in queue {queue['queue']!r}; last poll: {polled}"
 
 
 def _screen(status: Mapping[str, Any], base: str, now_ms: int, style: Style) -> Iterator[str]:
