@@ -326,8 +326,9 @@ def check_size(size_bytes: int, bytes_max: int) -> None:
         raise HttpError(
             413,
             "TOO_LARGE",
-            f"the body is larger than {bytes_max} bytes; pass a reference to the data, or raise "
-            "BATUTA_BODY_BYTES_MAX",
+            f"the body is larger than {bytes_max} bytes; upload the payload by itself "
+            "(GET /api/tasks/externalstoragelocation) and name its path, or raise the limit "
+            "(BATUTA_BODY_BYTES_MAX, BATUTA_UPLOAD_BYTES_MAX)",
         )
 
 

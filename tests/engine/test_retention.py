@@ -17,7 +17,7 @@ from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.runtime.keep.keeper import JOURNAL_KEEP_MS, SLICE_RUNS, Keeper
 from batuta.runtime.keep.plan import DAY_MS
 from batuta.testing.journal import read_all
-from tests.engine.node import Node
+from tests.engine.node import Clock, Node, memory_opener, running
 
 SIMPLE = {"name": "work", "taskReferenceName": "work", "type": "SIMPLE"}
 
@@ -260,6 +260,34 @@ async def test_more_runs_than_a_slice_go_in_one_pass(node: Node) -> None:
 
     assert kept.kept.runs == count
     assert await node.store.counts() == {}
+
+
+async def test_a_node_whose_memory_is_old_reads_the_run_whole(clock: Clock) -> None:
+    """It would not hear of a task that was retired and purged since."""
+    open_store = memory_opener(clock)
+
+    def shared(store: Any) -> Any:
+        store.is_shared = True
+        return store
+
+    async with (
+        running(open_store, clock, wrap=shared) as one,
+        running(open_store, clock, wrap=shared) as other,
+    ):
+        await one.register(definition())
+        workflow_id = await one.start("one")
+        await one.report(await one.poll("work"), status=TaskStatus.FAILED_WITH_TERMINAL_ERROR)
+        await other.engine.control(RestartWorkflow(workflow_id=workflow_id))
+        clock.move(2 * DAY_MS)
+        kept = keeper(other, retention_retired_days=1)
+        await kept.make_pass()
+        assert kept.kept.retired_tasks == 1
+
+        await one.engine.control(PauseWorkflow(workflow_id))
+
+        execution = one.engine._cache.peek(workflow_id)
+        assert execution is not None
+        assert sorted(execution.tasks) == [2]
 
 
 @pytest.fixture

@@ -122,6 +122,19 @@ async def test_a_database_that_was_put_aside_is_whole(path: Path) -> None:
     assert examine(path).run_count == 0
 
 
+def test_the_large_payloads_of_a_database_are_put_aside_with_it(path: Path) -> None:
+    blob = path.with_name(f"{path.name}-blobs") / "ab" / "file"
+    blob.parent.mkdir(parents=True)
+    blob.write_text("payload")
+    aside = path.parent / "aside"
+
+    moved = set_aside(path, aside)
+
+    assert moved == [aside / path.name, aside / f"{path.name}-blobs"]
+    assert (moved[1] / "ab" / "file").read_text() == "payload"
+    assert not blob.exists()
+
+
 def test_a_log_that_a_killed_server_left_is_put_aside_with_its_database(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
