@@ -136,6 +136,18 @@ def test_when_the_first_answer_to_each_request_is_lost_nothing_else_is(
 
 
 @pytest.mark.slow
+def test_workers_of_a_server_without_update_v2_report_plainly(proxy: Proxy, spawn: Spawn) -> None:
+    proxy.plan = lambda asked: Fate.UNKNOWN if asked.path == UPDATE_V2 else Fate.PASS
+
+    program = spawn(proxy.api_url, "storm.mjs", **storm(runs=RUNS, leaseSeconds=10))
+
+    _check(program, RUNS)
+    reports = [e for e in proxy.suffered(Fate.PASS, "/api/tasks") if e.path == "/api/tasks"]
+    assert [report.status for report in reports] == [200] * RUNS * STEPS
+    assert len(proxy.suffered(Fate.UNKNOWN, UPDATE_V2)) < len(reports), "they stop asking"
+
+
+@pytest.mark.slow
 def test_polls_whose_tasks_are_lost_cost_one_lease(proxy: Proxy, spawn: Spawn) -> None:
     lost: set[str] = set()
 
