@@ -59,14 +59,7 @@ class Folder:
         Raises:
             StoreError: It is there and cannot be read.
         """
-        path = self._file(place, name)
-        try:
-            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-                return file.read()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StoreError(f"the payload in {str(path)!r} cannot be read: {error}") from error
+        return read_file(self._file(place, name))
 
     def remove(self, files: Sequence[tuple[Place, str]]) -> None:
         """Remove files, and the folders of runs that are empty then; gone ones are no error."""
@@ -106,6 +99,21 @@ class Folder:
         made = self._made(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
         return [*made, folder.parent]
+
+
+def read_file(path: Path) -> bytes | None:
+    """Return a file's bytes, or None when it is not there; a link is not followed.
+
+    Raises:
+        StoreError: It is there and cannot be read.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"file {path.name!r} cannot be read: {error.strerror}") from error
 
 
 def _write_synced(path: Path, raw: bytes) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batuta.model.error import BusyError, StoreError
+from batuta.store.blob.folder import read_file
 
 UPLOAD_BYTES_MAX = 16_000_000  # the default; Conductor's Java client sends no more than 10 MB
 UPLOADS_BYTES_MAX = 4_000_000_000  # of all that wait; they are for requests of the next minutes
@@ -87,7 +88,7 @@ class Uploads:
     async def get(self, name: str) -> bytes | None:
         """Return an upload; None when there is none of that name."""
         path = await self._path(name)
-        return None if path is None else await asyncio.to_thread(_read, path)
+        return None if path is None else await asyncio.to_thread(read_file, path)
 
     async def sweep(self) -> int:
         """Remove uploads that are old; return how many."""
@@ -118,11 +119,11 @@ def _code(key: bytes, chance: str) -> str:
 def _key(folder: Path, *, is_made: bool) -> bytes | None:
     """Return the folder's key, which the first one who needs it makes."""
     path = folder / "key"
-    found = _read(path)
+    found = read_file(path)
     if found is not None or not is_made:
         return found
     _write(path, secrets.token_bytes(KEY_BYTES), is_new=True)
-    return _read(path)
+    return read_file(path)
 
 
 def _write(path: Path, raw: bytes, *, is_new: bool = False) -> None:
@@ -142,16 +143,6 @@ def _write(path: Path, raw: bytes, *, is_new: bool = False) -> None:
             beside.replace(path)
     except OSError as error:
         raise StoreError(f"an upload cannot be written: {error.strerror}") from error
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StoreError(f"an upload cannot be read: {error.strerror}") from error
 
 
 def _sweep(folder: Path, before_ms: int) -> tuple[int, int]:
