@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 NAMES = ("order_saga", "approval", "fan_out", "customer_import", "weather")
 ENDED = ("COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT")
-RUN_S = 30.0  # a lost lease of five seconds, and a machine that is shared
+RUN_S = 45.0  # a lost lease of five seconds, and a machine that is shared
 
 
 def places(home: Path) -> dict[str, str]:

@@ -98,6 +98,8 @@ def sdk_worker(stage: Stage) -> Iterator[None]:
 
 
 @pytest.mark.sdk
+@pytest.mark.slow  # it starts a process for each function
+@pytest.mark.timeout(120)
 def test_the_official_sdk_does_the_same_work(stage: Stage, texts: Path) -> None:
     (texts / "noise.bin").write_bytes(b"\xff\xfe\x00")
 
