@@ -134,6 +134,7 @@ class Engine:
         self.quarantine = Quarantined(self._store, self.timers)
         self.operations = Operations(self._store, self.committer)
         self.waiting = Waiting(self.committer, self.listeners)
+        self.catalog: Catalog = self._store
         self.gate = Gate(self._store, self.definitions, self.committer)
         self._leases = Leases(self._store, self.committer, self._cache)
         self.extend_lease = self._leases.extend
@@ -196,7 +197,7 @@ class Engine:
                 request.name, request.version
             )
         command = StartWorkflow(
-            workflow_id=self._new_id(),
+            workflow_id=self.new_id(),
             name=request.name,
             definition=pinned.definition,
             definition_version=pinned.version,
@@ -349,7 +350,8 @@ class Engine:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _new_id(self) -> str:
+    def new_id(self) -> str:
+        """Return an id that nothing has: a UUIDv7."""
         self._id_count += 1
         return uuid7(self._now_ms(), int.from_bytes(self._seeds(), "big"), self._id_count)
 

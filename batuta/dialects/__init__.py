@@ -1,0 +1,18 @@
+"""Front doors: other systems' paths, words and ways of authoring, each on the one engine.
+
+A dialect is parse -> definition -> the engine, and the engine's state -> the dialect's view. None
+has tables, memory or a scheduler of its own, and none knows another. `open_dialects` is the list.
+"""
+
+from batuta.dialects.base import Dialect, Host
+
+__all__ = ["NAMES", "Dialect", "Host", "open_dialects"]
+
+NAMES = ("steps",)
+
+
+async def open_dialects(host: Host) -> list[Dialect]:
+    """Return every dialect, ready to be mounted beside the API."""
+    from batuta.dialects.steps.dialect import open_steps  # noqa: PLC0415  each by its own need
+
+    return [await open_steps(host)]

@@ -1,0 +1,31 @@
+"""What a dialect is given, and what it gives."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from batuta.api.dispatch.mount import Mount
+from batuta.runtime.engine import Engine
+from batuta.workers.function import TaskFunction
+from batuta.workers.system.target import Targets
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """The server that dialects are part of.
+
+    ``targets``: what steps and nodes may call over HTTP. ``functions``: the operator's own, by
+    name. ``delay_percent``: how much of the time that they simulate sample functions take.
+    """
+
+    engine: Engine
+    targets: Targets
+    functions: Mapping[str, Callable[..., Any]] = {}
+    delay_percent: int = 100
+
+
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """A front door, and the workers inside the server that do its tasks."""
+
+    mount: Mount
+    functions: tuple[TaskFunction, ...] = ()
