@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 import uvicorn
 
@@ -85,6 +86,25 @@ def make_server(
     return Server(config, on_exit)
 
 
+def listeners(host: str, ports: Iterable[int]) -> list[socket.socket]:
+    """Return sockets bound to ports of a host, for a server that listens at several.
+
+    Raises:
+        OSError: One of them is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound: list[socket.socket] = []
+    try:
+        for port in ports:
+            one = socket.create_server((host, port), family=family, backlog=LISTEN_BACKLOG)
+            bound.append(one)
+    except OSError:
+        for one in bound:
+            one.close()
+        raise
+    return bound
+
+
 async def until_started(server: Server, serving: "asyncio.Task[None]") -> None:
     """Return when the server listens.
 
@@ -101,7 +121,7 @@ async def until_started(server: Server, serving: "asyncio.Task[None]") -> None:
 def url_of(server: Server) -> str:
     """Return the base URL of a server that listens, its real port included."""
     host, port = server.config.host, server.config.port
-    for listener in server.servers:
-        for socket in listener.sockets:
-            port = socket.getsockname()[1]
+    for listener in server.servers[:1]:  # the others are aliases
+        for one in listener.sockets:
+            port = one.getsockname()[1]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,6 +1,6 @@
 """`batuta serve` and `batuta migrate`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from batuta.cli.process import check_port, prepare_database, run_loop, set_up_lo
 from batuta.cli.settings import masked, read_settings
 from batuta.config import Settings, check_binding
 from batuta.workers.function import TaskFunction, concurrent
-from batuta.workers.module import load_functions
+from batuta.workers.module import load_modules
 
 
 def serve_command(
@@ -28,14 +28,15 @@ def serve_command(
         complain(f"set, and not used in this version: {idle}; `batuta config` says for what")
     check_binding(settings)
     definitions = read_definitions(paths)
-    functions = concurrent(load_functions(modules), settings.worker_concurrency)
+    loaded_modules = load_modules(modules)
+    functions = concurrent(loaded_modules.tasks, settings.worker_concurrency)
     set_up_log(settings.log_level)
-    if settings.port:
-        check_port(settings.host, settings.port)
+    for port in filter(None, (settings.port, *app.alias_ports(settings))):
+        check_port(settings.host, port)
     prepare_database(settings)
     if loaded.sources["db"].startswith("PGHOST"):  # may have been meant for other programs
         complain(f"runs are kept in {masked(settings.db)}, as {loaded.sources['db']} says")
-    run_loop(_serve(settings, definitions, functions))
+    run_loop(_serve(settings, definitions, functions, loaded_modules.functions))
 
 
 def migrate_command(flags: Mapping[str, Any], env_file: Path | None) -> None:
@@ -62,7 +63,10 @@ async def load_definitions(settings: Settings, definitions: Definitions) -> None
 
 
 async def _serve(
-    settings: Settings, definitions: Definitions, functions: Sequence[TaskFunction]
+    settings: Settings,
+    definitions: Definitions,
+    functions: Sequence[TaskFunction],
+    of_steps: Mapping[str, Callable[..., Any]],
 ) -> None:
     await load_definitions(settings, definitions)
 
@@ -72,7 +76,7 @@ async def _serve(
             names = ", ".join(sorted(function.task_type for function in functions))
             print(f"tasks done in this process: {names}", flush=True)
 
-    await app.serve(settings, workers=functions, on_ready=announce)
+    await app.serve(settings, workers=functions, functions=of_steps, on_ready=announce)
 
 
 async def _migrate(settings: Settings) -> None:

@@ -34,7 +34,6 @@ def _needless(name: str, why: str) -> Unused:
 
 UNUSED: tuple[Unused, ...] = (
     _later("METRICS_PORT", "metrics on a port of their own"),
-    _later("CORS_ORIGIN", "pages of other origins that may call the API"),
     _later("AUTH_KEY", "keys of clients", "CONDUCTOR_AUTH_KEY"),
     _later("AUTH_SECRET", "keys of clients", "CONDUCTOR_AUTH_SECRET", is_secret=True),
     _later("REDIS_HOST", "publishing to Redis"),

@@ -41,6 +41,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             min_length=1,
         ),
     ] = "./.batuta/batuta.db"
+    listen: Annotated[
+        tuple[str, ...],
+        _says(
+            "Further ports, each a number, or a number and the front door that is alone there, "
+            "as 3000=steps."
+        ),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...],
+        _says(
+            "Origins whose pages may use the front doors, as https://app.example; the API is for "
+            "this server's own pages only.",
+            ("CORS_ORIGIN",),
+        ),
+    ] = ()
+    steps_delay_percent: Annotated[
+        int,
+        _says("How much of the time that they simulate the sample steps take.", ge=0, le=1_000),
+    ] = 100
     allow_remote: Annotated[
         bool, _says("Listen where other machines reach it. There are no keys yet.")
     ] = False

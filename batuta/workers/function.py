@@ -18,6 +18,7 @@ CONCURRENCY = 16  # tasks of one function at once, unless its author says otherw
 CONCURRENCY_MAX = 1_000  # each is a coroutine, and over HTTP a connection
 
 _MARK = "__batuta_task__"
+_NAMED = "__batuta_function__"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -167,6 +168,35 @@ def task(
         return function
 
     return mark
+
+
+def function(name: str) -> Callable[[_Function], _Function]:
+    """Make a function callable by `name` from the steps of a workflow, see `batuta.dialects`.
+
+    It takes one value and returns one; what it raises is why the step failed.
+
+    Raises:
+        InvalidError: The name is empty.
+    """
+    if not name:
+        raise InvalidError("a function of steps needs a name: @batuta.function('name')")
+
+    def mark(marked: _Function) -> _Function:
+        setattr(marked, _NAMED, (*getattr(marked, _NAMED, ()), name))
+        return marked
+
+    return mark
+
+
+def named_functions(namespace: dict[str, Any]) -> dict[str, Callable[..., Any]]:
+    """Find the functions of steps among a module's names."""
+    return {
+        name: value
+        for value in namespace.values()
+        if callable(value)
+        for name in getattr(value, _NAMED, ()) or ()
+        if isinstance(name, str)
+    }
 
 
 def concurrent(functions: Iterable[TaskFunction], count: int) -> list[TaskFunction]:

@@ -3,28 +3,46 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import msgspec
 
 from batuta.model.error import InvalidError, NotFoundError
-from batuta.workers.function import TaskFunction, task_functions
+from batuta.workers.function import TaskFunction, named_functions, task_functions
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What modules have: functions that do tasks, and functions that steps call, by name."""
+
+    tasks: list[TaskFunction]
+    functions: dict[str, Callable[..., Any]]
 
 
 def load_functions(modules: Sequence[str]) -> list[TaskFunction]:
-    """Import the modules and give their task functions.
+    """Import the modules and give their task functions; as ``load_modules``."""
+    return load_modules(modules).tasks
+
+
+def load_modules(modules: Sequence[str]) -> Loaded:
+    """Import the modules and give what they have.
 
     Args:
         modules: Dotted names, looked up from the working folder first, or paths of `.py` files.
 
     Raises:
         NotFoundError: There is no such module.
-        InvalidError: A module has no task function, fails when imported, or two do one type.
+        InvalidError: A module has neither, fails when imported, or two functions do one type.
     """
+    named: dict[str, Callable[..., Any]] = {}
     found: dict[tuple[str, str | None], TaskFunction] = {}
     for name in modules:
-        functions = list(task_functions(vars(_import(name))))
-        if not functions:
+        names = vars(_import(name))
+        functions, of_steps = list(task_functions(names)), named_functions(names)
+        named |= of_steps
+        if not functions and not of_steps:
             raise InvalidError(
                 f"module {name!r} has no task function; write @batuta.task('name') above one"
             )
@@ -32,7 +50,7 @@ def load_functions(modules: Sequence[str]) -> list[TaskFunction]:
             key = (function.task_type, function.domain)
             if found.setdefault(key, function).call is not function.call:
                 raise InvalidError(f"two functions do task {function.task_type!r}; keep one")
-    return list(found.values())
+    return Loaded(list(found.values()), named)
 
 
 def _import(name: str) -> ModuleType:

@@ -53,10 +53,10 @@ class Server:
     def log(self) -> str:
         return (self._folder / "server.log").read_text("utf-8", "replace")
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start the process and return when /health says that it takes work."""
         already_said = len(self.log) if self.port else 0
-        command = [sys.executable, "-m", "batuta", "serve", "--port", str(self.port)]
+        command = [sys.executable, "-m", "batuta", "serve", "--port", str(self.port), *options]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("BATUTA_")}
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
