@@ -25,6 +25,7 @@ from batuta.model.change import (
     Enqueue,
     Need,
     Needs,
+    Publish,
     PutTask,
     PutWorkflow,
     Release,
@@ -246,7 +247,9 @@ class Draft:
         """Give a command to another run, exactly once."""
         self._other.append(Send(command))
 
-    def note(self, change: DropSend | AddLog | Reserve | RetireTask | RemoveWorkflow) -> None:
+    def note(
+        self, change: DropSend | AddLog | Reserve | RetireTask | RemoveWorkflow | Publish
+    ) -> None:
         """Add a change that touches nothing the decision reads again, or a retirement."""
         if isinstance(change, RetireTask):
             self.execution.retire(change.seq)

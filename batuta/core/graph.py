@@ -41,6 +41,8 @@ SYSTEM_TYPES = frozenset(
         "INLINE",
         "LAMBDA",
         "JSON_JQ_TRANSFORM",
+        "EVENT",
+        "KAFKA_PUBLISH",
     }
 )
 # Types that Batuta's own workers do (workers/system). To Conductor they are system tasks: without

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from batuta.model.change import Change, PutTask, PutWorkflow, RetireTask
+from batuta.model.change import Change, Publish, PutTask, PutWorkflow, RetireTask
 from batuta.model.execution import Task, Workflow
+from batuta.model.payload import Payload
 
 _TASK_NAMES = {f.name: f.encode_name for f in msgspec.structs.fields(Task)}
 _WORKFLOW_NAMES = {f.name: f.encode_name for f in msgspec.structs.fields(Workflow)}
@@ -20,10 +21,14 @@ _IMPLIED = frozenset({"version", "updated_at_ms"})
 
 
 def entry_document(changes: Sequence[Change]) -> bytes:
-    """Return one command's header differences: ``{"w": {..}, "t": {seq: {..}}, "x": [seq]}``."""
+    """Return one command's header differences: ``{"w": {..}, "t": {seq: {..}}, "x": [seq]}``.
+
+    Messages that it publishes stand under ``e``: ``[[queue, message id, payload], ...]``.
+    """
     document: dict[str, Any] = {}
     tasks: dict[int, Any] = {}
     retired: list[int] = []
+    messages: list[Any] = []
     for change in changes:
         if isinstance(change, PutTask):
             tasks[change.task.seq] = _difference(change.task, change.changed, _TASK_NAMES)
@@ -31,11 +36,31 @@ def entry_document(changes: Sequence[Change]) -> bytes:
             document["w"] = _difference(change.workflow, change.changed, _WORKFLOW_NAMES)
         elif isinstance(change, RetireTask):
             retired.append(change.seq)
+        elif isinstance(change, Publish):
+            payload = msgspec.Raw(change.payload.raw or b"{}")
+            messages.append((change.queue, change.message_id, payload))
     if tasks:
         document["t"] = tasks
     if retired:
         document["x"] = retired
+    if messages:
+        document["e"] = messages
     return _ENCODER.encode(document)
+
+
+def messages_of(document: bytes) -> list[Publish]:
+    """Return the messages that an entry published, in order: what event handlers are told."""
+    return [
+        Publish(queue=queue, message_id=message_id, payload=Payload(bytes(payload)))
+        for queue, message_id, payload in _MESSAGES.decode(document).e
+    ]
+
+
+class _Messages(msgspec.Struct):
+    e: list[tuple[str, str, msgspec.Raw]] = []
+
+
+_MESSAGES = msgspec.json.Decoder(_Messages)
 
 
 def fold(

@@ -124,6 +124,17 @@ class DropSend(msgspec.Struct, frozen=True):
     send_id: int
 
 
+class Publish(msgspec.Struct, frozen=True, kw_only=True):
+    """A message for event handlers. The command's journal entry carries it; stores write nothing.
+
+    ``message_id`` is its task's: another attempt is another message.
+    """
+
+    queue: str
+    message_id: str
+    payload: Payload
+
+
 class AddLog(msgspec.Struct, frozen=True, kw_only=True):
     """A line a worker logged for a task."""
 
@@ -159,6 +170,7 @@ Change = (
     | Send
     | SendInPlace
     | DropSend
+    | Publish
     | AddLog
     | Reserve
     | RemoveWorkflow

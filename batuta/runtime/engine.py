@@ -6,6 +6,7 @@ A facade over committer, queues, timers and definitions. Whatever it returns is 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -28,6 +29,7 @@ from batuta.runtime.commit.committer import Committer
 from batuta.runtime.commit.lease import Leases
 from batuta.runtime.commit.load import TROUBLE_WAIT_S
 from batuta.runtime.definitions import Definitions
+from batuta.runtime.event.read import read_messages
 from batuta.runtime.fetch import Fetcher, ScriptRunner, whole_run, whole_tasks
 from batuta.runtime.keep.keeper import Keeper, Sweep
 from batuta.runtime.keep.plan import Defaults
@@ -133,6 +135,7 @@ class Engine:
         """Put together what stands beside the path of a step."""
         self.quarantine = Quarantined(self._store, self.timers)
         self.operations = Operations(self._store, self.committer)
+        self.read_messages = partial(read_messages, self._store)
         self.waiting = Waiting(self.committer, self.listeners)
         self.catalog: Catalog = self._store
         self.gate = Gate(self._store, self.definitions, self.committer)

@@ -22,6 +22,7 @@ from batuta.model.change import (
     ClearTimer,
     DropSend,
     Enqueue,
+    Publish,
     PutLease,
     PutTask,
     PutWorkflow,
@@ -229,6 +230,10 @@ def _drop_send(tables: Tables, d: int, _run: RunChanges, change: DropSend) -> No
     tables.drops.append((d, change.send_id))
 
 
+def _publish(_tables: Tables, _d: int, _run: RunChanges, _change: Publish) -> None:
+    """Write nothing: the entry has it."""
+
+
 def _add_log(tables: Tables, _d: int, _run: RunChanges, change: AddLog) -> None:
     tables.logs.append((change.task_id, change.created_at_ms, change.line))
 
@@ -254,6 +259,7 @@ _MERGE: dict[type[Change], Callable[[Tables, int, RunChanges, Any], None]] = {
     Send: _send,
     SendInPlace: _send_in_place,
     DropSend: _drop_send,
+    Publish: _publish,
     AddLog: _add_log,
     Reserve: _reserve,
     RemoveWorkflow: _remove_workflow,

@@ -108,6 +108,24 @@ async def test_a_quarantined_row_is_shown_and_tried_again(client: Client, engine
     assert (await client.ask("GET /api/batuta/quarantine")).json == {"quarantined": 0, "rows": []}
 
 
+async def test_what_events_have_published_is_read_behind_a_cursor(client: Client) -> None:
+    told = {"name": "e", "taskReferenceName": "e", "type": "EVENT", "sink": "conductor:told"}
+    run = await started(client, told | {"inputParameters": {"n": 1}})
+
+    body = (await client.ask("GET /api/batuta/messages")).json
+    named = (await client.ask("GET /api/batuta/messages?queue=conductor:w:told")).json
+    other = (await client.ask("GET /api/batuta/messages?queue=conductor:w:other")).json
+    after = (await client.ask(f"GET /api/batuta/messages?after={body['position']}")).json
+
+    [message] = body["messages"]
+    [task] = (await client.ask(f"GET /api/workflow/{run}")).json["tasks"]
+    assert message["payload"] == task["outputData"]
+    assert message["payload"]["event_produced"] == message["queue"] == "conductor:w:told"
+    assert (message["messageId"], message["workflowId"]) == (task["taskId"], run)
+    assert named == body
+    assert other == after == {"position": body["position"], "messages": []}
+
+
 async def test_lint_warns_of_a_registered_definition_and_of_unpolled_types(client: Client) -> None:
     switch = {"name": "s", "taskReferenceName": "s", "type": "SWITCH"} | {
         "evaluatorType": "value-param",

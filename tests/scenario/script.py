@@ -18,6 +18,7 @@ followed by ``----`` and by what it changed: one line for each run and task that
     skip [RUN:]REFERENCE [JSON] [input=JSON]   remove RUN [anyway]   callbacks RUN   decide RUN
     hold   deliver                         keep Sends back, and let them go
     input|output TASK|RUN   journal RUN    show a payload; show the versions
+    messages RUN                           show what was published, one line each
 
 TASK is ``[RUN:]REFERENCE[#RETRY_COUNT]``, in run ``main`` and the newest attempt unless given.
 """
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from batuta.core.identity import uuid7
+from batuta.core.journal import messages_of
 from batuta.model.command import (
     ExpireLease,
     FireTimer,
@@ -108,7 +110,7 @@ class Player:
         if word in {"define", "taskdef", "domain", "script", "late", "hold"}:
             self._prepare(word, rest.strip())
             return []
-        if word in {"input", "output", "journal"}:
+        if word in {"input", "output", "journal", "messages"}:
             return self._show(word, rest.strip())
         try:
             self._command(word, rest.strip())
@@ -268,6 +270,11 @@ class Player:
         if word == "journal":
             run = self.run(name)
             return [self._named(document.decode()) for _, _, document in run.entries]
+        if word == "messages":
+            entries = self.run(name).entries
+            found = [one for _, _, document in entries for one in messages_of(document)]
+            lines = [f"{one.queue} {one.message_id} {_text(one.payload)}" for one in found]
+            return [self._named(line) for line in lines] or ["none"]
         labels = {run.label for run in self.world.runs.values()}
         if name in labels:
             execution = self.run(name).execution

@@ -1,4 +1,4 @@
-"""Beside Conductor's calls: why a run is not moving, what a definition hides, what failed.
+"""Beside Conductor's calls: what a run waits for, a definition hides, failed, or published.
 
 What failed are rows of the engine itself, messages between runs and timers: design 008.
 """
@@ -76,6 +76,43 @@ async def retry_quarantine(request: Request) -> Reply:
     return json_reply(RearmedBody(rearmed=count))
 
 
+class MessageBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A message that an EVENT task published; `messageId` is the task's id, `time` Unix ms."""
+
+    position: int
+    queue: str
+    message_id: str
+    workflow_id: str
+    time: int
+    payload: msgspec.Raw
+
+
+class MessagesBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages, oldest first, and the cursor to go on from; it moves where none is found too."""
+
+    position: int
+    messages: list[MessageBody]
+
+
+async def get_messages(request: Request) -> Reply:
+    """Show what EVENT tasks have published after a position, in the order of their commits."""
+    read = await request.engine.read_messages(
+        max(request.integer("after", 0), 0), queue=request.text("queue")
+    )
+    messages = [
+        MessageBody(
+            position=one.position,
+            queue=one.queue,
+            message_id=one.message_id,
+            workflow_id=one.workflow_id,
+            time=one.at_ms,
+            payload=msgspec.Raw(one.payload.raw or b"{}"),
+        )
+        for one in read.messages
+    ]
+    return json_reply(MessagesBody(position=read.position, messages=messages))
+
+
 def _failing_body(row: Failing) -> FailingBody:
     return FailingBody(
         workflow_id=row.workflow_id,
@@ -119,6 +156,19 @@ EXPLAIN_ROUTES: tuple[Route, ...] = (
         answer=QuarantineBody,
         also=(400,),
         query=(_OF_RUN,),
+    ),
+    Route(
+        method="GET",
+        path="/api/batuta/messages",
+        handler=get_messages,
+        summary="Show what EVENT tasks have published",
+        group="admin",
+        answer=MessagesBody,
+        also=(400,),
+        query=(
+            Parameter("after", int, note="The position of an earlier answer; absent: the start."),
+            Parameter("queue", str, note="Absent: all queues."),
+        ),
     ),
     Route(
         method="POST",

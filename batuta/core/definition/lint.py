@@ -9,6 +9,7 @@ from typing import Any
 
 from batuta.core.definition.lint_secret import secret_warnings
 from batuta.core.definition.lint_time import time_warnings
+from batuta.core.definition.sink import fault_of_sink
 from batuta.core.definition.validate import (
     BUILT_IN_NAMES,
     EXPRESSION,
@@ -55,6 +56,7 @@ def _warnings(
         task_def = task_defs.get(task.name) or task.task_definition
         yield from _unknown_names(_read_by(task), node.path, known)
         yield from _branching(node, task_def)
+        yield from _publishing(node)
         yield from time_warnings(node, def_, task_def)
         yield from secret_warnings(task.input_parameters, f"{node.path}.inputParameters")
         for where, inner in lists_of(task):
@@ -166,6 +168,19 @@ def _branching(node: Node, task_def: TaskDef | None) -> Iterator[Warned]:
     if always in task.decision_cases and task.default_case:
         message = f"the defaultCase of {name} is never taken: {why}"
         yield Warned(f"{node.path}.defaultCase", Code.UNREACHABLE, message)
+
+
+def _publishing(node: Node) -> Iterator[Warned]:
+    """Find messages that go nowhere: the task will fail."""
+    task, code = node.task, Code.SINK_NOT_CONFIGURED
+    if task.type == "KAFKA_PUBLISH":
+        name = f"{task.type} {task.task_reference_name!r}"
+        yield Warned(node.path, code, f"{name} fails: Kafka is not configured here")
+    elif task.type == "EVENT" and task.sink and "${" not in task.sink:
+        fault = fault_of_sink(task.sink)
+        if fault:
+            message = f"EVENT {task.task_reference_name!r} fails: {fault}"
+            yield Warned(f"{node.path}.sink", code, message)
 
 
 def _missed_branches(node: Node, fork: WorkflowTask) -> Iterator[Warned]:

@@ -19,6 +19,7 @@ from batuta.core.tasks import (
 )
 from batuta.core.tasks.attempt import Attempt
 from batuta.core.tasks.dynamic import fan_out, single
+from batuta.core.tasks.event import publish
 from batuta.model.execution import Origin, Task
 
 # What begins with a task and cannot wait for what follows it is answered: a dynamic branch.
@@ -41,6 +42,8 @@ _BEGIN: dict[str, Callable[[Draft, Attempt], Iterable[Attempt] | None]] = {
     "INLINE": script.begin,
     "LAMBDA": script.begin,
     "JSON_JQ_TRANSFORM": script.begin,
+    "EVENT": publish.begin,
+    "KAFKA_PUBLISH": publish.begin_kafka,
 }
 
 # Tasks that may start late do so in two steps: created now, started by their ENQUEUE timer.
@@ -52,6 +55,8 @@ _START_LATE: dict[str, Callable[[Draft, Task], None]] = {
     "INLINE": script.start,
     "LAMBDA": script.start,
     "JSON_JQ_TRANSFORM": script.start,
+    "EVENT": publish.start,
+    "KAFKA_PUBLISH": publish.start_kafka,
 }
 
 

@@ -21,6 +21,7 @@ from batuta.model.change import (
     DropSend,
     Enqueue,
     Needs,
+    Publish,
     PutLease,
     PutTask,
     PutWorkflow,
@@ -174,7 +175,8 @@ class Share:
                 self.timers[change.task_id, change.kind] = change
             elif isinstance(change, Send):
                 sends.append(change)
-            elif not isinstance(change, RemoveWorkflow):  # which is written last
+            elif not isinstance(change, RemoveWorkflow | Publish):
+                # A removal is written last; a message is in the entry.
                 self.other.append(change)
         return sends
 

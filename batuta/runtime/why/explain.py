@@ -183,6 +183,11 @@ def _task(facts: Facts, task: Task) -> Cause:
             return _child(facts, task)
         case "WAIT":
             return _wait(facts, task)
+        case "EVENT":
+            since = instant(task.started_at_ms)
+            message = f"the message of {task.reference_name!r} was published at {since}"
+            message += ", and somebody is to report (asyncComplete)"
+            return _about(task, Code.WAIT_FOR_REPORT, message, fix=_report(facts, task))
         case "HUMAN":
             since = instant(task.started_at_ms)
             message = f"human task {task.reference_name!r} is open since {since}"

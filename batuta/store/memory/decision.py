@@ -14,6 +14,7 @@ from batuta.model.change import (
     ClearTimer,
     DropSend,
     Enqueue,
+    Publish,
     PutLease,
     PutTask,
     PutWorkflow,
@@ -189,10 +190,10 @@ def _write_change(state: State, run: Run, changes: RunChanges, change: Change) -
 def _write_small(
     state: State,
     workflow_id: str,
-    change: SetTimer | ClearTimer | Send | SendInPlace | DropSend | AddLog | Reserve,
+    change: SetTimer | ClearTimer | Send | SendInPlace | DropSend | Publish | AddLog | Reserve,
 ) -> None:
-    if isinstance(change, SendInPlace):
-        return  # judged; it writes nothing
+    if isinstance(change, SendInPlace | Publish):
+        return  # judged, or in the entry: no row of its own
     state.rows_written += 1
     match change:
         case SetTimer():

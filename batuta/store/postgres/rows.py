@@ -15,6 +15,7 @@ from batuta.model.change import (
     ClearTimer,
     DropSend,
     Enqueue,
+    Publish,
     PutLease,
     PutTask,
     PutWorkflow,
@@ -161,14 +162,14 @@ def _collect_run(rows: Rows, changes: RunChanges, world: World) -> None:
 def _collect_small(
     rows: Rows,
     workflow_id: str,
-    change: Send | SendInPlace | DropSend | AddLog | Reserve | RemoveWorkflow,
+    change: Send | SendInPlace | DropSend | Publish | AddLog | Reserve | RemoveWorkflow,
 ) -> None:
     match change:
         case Send():
             document = encode_command(change.command)
             rows.sends.append((change.command.workflow_id, document, workflow_id))
-        case SendInPlace():
-            pass  # judged; it writes nothing
+        case SendInPlace() | Publish():
+            pass  # judged, or in the entry: no row of its own
         case DropSend():
             rows.sends_gone.append(change.send_id)
         case AddLog():

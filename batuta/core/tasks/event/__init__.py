@@ -1,0 +1,1 @@
+"""Tasks that publish: EVENT for event handlers, KAFKA_PUBLISH not at all."""

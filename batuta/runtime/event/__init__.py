@@ -1,0 +1,1 @@
+"""What runs publish, as whoever listens reads it."""
