@@ -62,11 +62,11 @@ async def migrate(settings: Settings) -> None:
         await store.close()
 
 
-def examine(path: Path) -> "Examined":
+def examine(settings: Settings) -> "Examined":
     """Look at a SQLite database that no server has; as ``upkeep.examine``."""
     from batuta.store.sqlite.upkeep import examine as examine_sqlite
 
-    return examine_sqlite(path)
+    return examine_sqlite(Path(settings.db), blob_folder(settings))
 
 
 def set_aside(path: Path, folder: Path) -> list[Path]:

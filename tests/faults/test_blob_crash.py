@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from batuta.model.payload import Payload
 from batuta.runtime.clock import wall_ms
 from batuta.store.blob import BlobStore, Folder, with_blobs
 from batuta.store.blob.store import ORPHAN_AGE_MS
 from batuta.store.sqlite import SqliteStore
+from batuta.testing.builders import NOW_MS, put_task, put_workflow, step, task
+from batuta.testing.cases.subject import accept, queued
 from tests.faults.scan import scan
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +97,33 @@ async def test_what_was_acknowledged_has_its_file_after_a_kill(
     await inner.close()
     files = [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
     assert len(files) == runs, "a sweep leaves what is named, and only that"
-    assert scan(tmp_path / "batuta.db") == []
+    assert scan(tmp_path / "batuta.db", tmp_path / "blobs") == []
+
+
+async def test_a_scan_names_the_payload_whose_file_is_gone_or_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "batuta.db"
+    inner = await SqliteStore.open(str(path), now_wall_ms=lambda: NOW_MS)
+    folder = Folder(tmp_path / "batuta.db-blobs")
+    store = with_blobs(inner, folder, blob_bytes_min=1_000, wall_ms=wall_ms)
+    large = Payload(b'"' + b"x" * 2_000 + b'"')
+    header, _ = await queued(store)
+    put = put_workflow(header, header, input=large)
+    parts = put_task(task(2), input=large, output=large)
+    await accept(store, step(header.workflow_id, 1, put, parts))
+    await inner.close()
+    large_payload = "a large payload has its file, whole"
+    assert large_payload not in str(scan(path))
+
+    [first, second, _] = _files(folder.path)
+    first.unlink()
+    second.write_bytes(b"")
+
+    found = [fault for fault in scan(path) if fault.startswith(large_payload)]
+    assert len(found) == 2
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 async def test_a_crash_between_file_and_commit_leaves_an_orphan_that_is_collected(

@@ -103,7 +103,7 @@ def _database(settings: Settings) -> Finding:
         return Finding(name="database", state="ok", text=text)
     path = Path(settings.db)
     try:
-        found = app.examine(path)
+        found = app.examine(settings)
     except NotFoundError:
         text = f"{path} is not there yet; the first `batuta serve` makes it"
         return Finding(name="database", state="ok", text=text)
@@ -141,7 +141,7 @@ def _quarantine(settings: Settings) -> Finding:
         count, details = asyncio.run(_count_quarantined(settings.db))
     else:
         try:
-            found = app.examine(Path(settings.db))
+            found = app.examine(settings)
         except NotFoundError:
             return Finding(name="quarantine", state="ok", text="there is no database yet")
         if found.held:

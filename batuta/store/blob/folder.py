@@ -61,6 +61,13 @@ class Folder:
         """
         return read_file(self._file(place, name))
 
+    def size_bytes(self, place: Place, name: str) -> int | None:
+        """Return a file's size, or None when it is not there."""
+        try:
+            return self._file(place, name).stat(follow_symlinks=False).st_size
+        except OSError:
+            return None
+
     def remove(self, files: Sequence[tuple[Place, str]]) -> None:
         """Remove files, and the folders of runs that are empty then; gone ones are no error."""
         for place, name in files:

@@ -6,6 +6,7 @@ The tests of faults end with it, and so does `batuta doctor` on a user's own dat
 
 import itertools
 import json
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,9 @@ from msgspec.structs import replace
 
 from batuta.core.journal import fold
 from batuta.model.execution import Task, TaskStatus, Workflow
+from batuta.model.payload import Payload
+from batuta.store.blob.folder import Folder
+from batuta.store.blob.reference import REFERENCE_BYTES, Place, decode
 
 FAULTS_MAX = 100  # that one scan gives; who has more has one cause, and needs no more to find it
 
@@ -86,16 +90,22 @@ RULES = {
 Entries = Sequence[tuple[int, int, bytes]]  # of a run's journal: version, time, document
 
 
-def scan(path: Path) -> list[str]:
+def scan(path: Path, blobs: Path | None = None) -> list[str]:
     """Return the breaches of a rule, FAULTS_MAX at most; empty when all is as it must be.
 
     The file is only read. Memory is that of the largest run.
+
+    Args:
+        blobs: The folder of large payloads; None: the one beside the database.
 
     Raises:
         apsw.Error: It cannot be read: it is no database, or damaged.
     """
     with closing(connect(path)) as connection:
-        found = itertools.chain(_scan_rows(connection), _scan_journals(connection))
+        folder = Folder(blobs or path.with_name(f"{path.name}-blobs"))
+        found = itertools.chain(
+            _scan_rows(connection), _scan_blobs(connection, folder), _scan_journals(connection)
+        )
         return list(itertools.islice(found, FAULTS_MAX))
 
 
@@ -110,6 +120,29 @@ def _scan_rows(connection: apsw.Connection) -> Iterator[str]:
     for rule, statement in RULES.items():
         for row in connection.execute(statement):
             yield f"{rule}: {row}"
+
+
+# Only what is as short as a reference is looked at.
+_REFERENCES = " UNION ALL ".join(
+    f"SELECT lower(hex({key})), {seq}, '{part}', {part} FROM {table}"
+    f" WHERE {part}_size = {REFERENCE_BYTES}"
+    for table, key, seq, parts in (
+        ("workflow", "id", "0", ("input", "output", "variables")),
+        ("task", "workflow_id", "seq", ("input", "output")),
+    )
+    for part in parts
+)
+
+
+def _scan_blobs(connection: apsw.Connection, folder: Folder) -> Iterator[str]:
+    """Look for the file of each payload that has one, and for its size."""
+    rows: Any = connection.execute(_REFERENCES)
+    for run, seq, part, raw in rows:
+        reference = decode(Payload(raw))
+        if reference is not None:
+            place = Place(str(uuid.UUID(run)), seq, part)
+            if folder.size_bytes(place, reference.name) != reference.size_bytes:
+                yield f"a large payload has its file, whole: {part!r} of seq {seq} of {run}"
 
 
 def _scan_journals(connection: apsw.Connection) -> Iterator[str]:

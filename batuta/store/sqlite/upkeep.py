@@ -40,8 +40,11 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     faults: list[str] | None = None
 
 
-def examine(path: Path) -> Examined:
+def examine(path: Path, blobs: Path | None = None) -> Examined:
     """Look at a database while no server can open it. Nothing is changed.
+
+    Args:
+        blobs: The folder of its large payloads; None: the one beside it.
 
     Raises:
         NotFoundError: There is none yet.
@@ -49,7 +52,7 @@ def examine(path: Path) -> Examined:
     """
     try:
         with _locked(path):
-            return _examined(path)
+            return _examined(path, blobs)
     except InUseError as error:
         return Examined(held=error.message)
     except apsw.Error as error:
@@ -84,7 +87,7 @@ def set_aside(path: Path, folder: Path) -> list[Path]:
         return moved
 
 
-def _examined(path: Path) -> Examined:
+def _examined(path: Path, blobs: Path | None) -> Examined:
     with contextlib.closing(connect(path)) as connection:
         if not connection.table_exists("main", "schema_migration"):
             raise StoreError(f"{str(path)!r} is the database of another program")
@@ -99,7 +102,7 @@ def _examined(path: Path) -> Examined:
         schema_newest=known[-1].number,
         run_count=int(str(count)),
         quarantined_count=int(str(quarantined)),
-        faults=scan(path) if is_current else None,
+        faults=scan(path, blobs) if is_current else None,
     )
 
 
