@@ -78,6 +78,7 @@ def test_tasks_that_are_polled_are_well(url: str, client: Client) -> None:
     [
         ({"isReady": False}, "not ready"),
         ({"isDraining": True}, "stopping"),
+        ({"quarantined": 2}, "quarantined rows: 2"),
         ({"loops": {"timers": {"lastPassMsAgo": SILENT_LOOP_MS + 1, "errors": 1}}}, "'timers'"),
     ],
 )

@@ -54,6 +54,8 @@ def troubles_of(status: Mapping[str, Any], now_ms: int) -> Iterator[str]:
     for name, loop in status["loops"].items():
         if loop["lastPassMsAgo"] > SILENT_LOOP_MS:
             yield f"the loop {name!r} has made no pass for {loop['lastPassMsAgo'] // 1_000} s"
+    if status.get("quarantined"):
+        yield f"quarantined rows: {status['quarantined']}; see `batuta doctor`"
     for queue in status["queues"]:
         # A worker whose hands are full does not poll; its leases end when it has gone.
         is_forsaken = not queue["leased"] and now_ms - queue["lastPollTime"] > UNPOLLED_MS
