@@ -73,6 +73,22 @@ def test_tasks_that_are_polled_are_well(url: str, client: Client) -> None:
     assert row.endswith("ada")
 
 
+def test_what_retention_did_is_shown(tmp_path: Path) -> None:
+    noop = {"name": "none", "taskReferenceName": "none", "type": "NOOP"}
+    with (
+        server(tmp_path / "runs.db", "--retention-count", "1") as url,
+        closing(Client(url)) as client,
+    ):
+        client.post("/metadata/workflow", {"name": "short", "tasks": [noop]})
+        ids = [client.post("/workflow/short", {}) for _ in range(3)]
+
+        wait_until(lambda: client.get("/batuta/status")["retention"]["runsRemoved"] == 2)
+
+        text = batuta("status", "--server", url).stdout
+        assert "runs removed by retention: 2" in text
+        assert len([run_id for run_id in ids if run_id in text]) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

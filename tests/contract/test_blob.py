@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from batuta.app import blob_folder
+from batuta.config import Settings
 from batuta.model.change import RemoveWorkflow
 from batuta.model.error import StoreError
 from batuta.model.execution import WorkflowStatus
@@ -332,3 +334,18 @@ async def test_what_is_no_file_of_ours_is_left_alone(
 
     assert all(one.exists() for one in strange)
     assert len(await store.fetch([(header.workflow_id, 1, "output")])) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "folder"),
+    [
+        (Settings(db="/data/runs.db"), Path("/data/runs.db-blobs")),
+        (Settings(db="/data/runs.db", blob_folder="/blobs"), Path("/blobs")),
+        (Settings(db="postgresql://somewhere/runs"), None),
+        (Settings(db="postgresql://somewhere/runs", blob_folder="/shared"), Path("/shared")),
+    ],
+)
+def test_files_are_beside_a_sqlite_database_and_where_it_is_said(
+    settings: Settings, folder: Path | None
+) -> None:
+    assert blob_folder(settings) == folder

@@ -77,6 +77,9 @@ def _screen(status: Mapping[str, Any], base: str, now_ms: int, style: Style) -> 
     for name, loop in status["loops"].items():
         passed, failed = loop["lastPassMsAgo"], loop["errors"]
         yield row("loop", f"{name}: last pass {passed} ms ago, {failed} errors")
+    if (kept := status.get("retention")) and kept["isConfigured"]:
+        when = ago(kept["lastPassTime"], now_ms)
+        yield row("", f"runs removed by retention: {kept['runsRemoved']}; last pass {when}")
     yield ""
     yield from queue_lines(status["queues"]) or ["no queues"]
     yield ""
