@@ -1,6 +1,7 @@
 """`batuta doctor`: what a server here stands on, looked at piece by piece."""
 
 import asyncio
+import functools
 import os
 import platform
 import shutil
@@ -27,6 +28,9 @@ from batuta.runtime.sandbox.pool import Sandbox
 FREE_BYTES_MIN = 200_000_000  # the log may grow to some 64 MB before it is folded into the file
 LISTENER_S = 3.0  # whatever listens at our port is asked who it is; it need not speak HTTP
 FAULTS_SHOWN = 10  # all are in -o json
+
+# A large database takes long: it is looked at once for all pieces.
+_examined = functools.lru_cache(maxsize=1)(app.examine)
 
 _SIGNS = {"ok": "COMPLETED", "warning": "PAUSED", "bad": "FAILED"}
 
@@ -103,7 +107,7 @@ def _database(settings: Settings) -> Finding:
         return Finding(name="database", state="ok", text=text)
     path = Path(settings.db)
     try:
-        found = app.examine(settings)
+        found = _examined(settings)
     except NotFoundError:
         text = f"{path} is not there yet; the first `batuta serve` makes it"
         return Finding(name="database", state="ok", text=text)
@@ -141,7 +145,7 @@ def _quarantine(settings: Settings) -> Finding:
         count, details = asyncio.run(_count_quarantined(settings.db))
     else:
         try:
-            found = app.examine(settings)
+            found = _examined(settings)
         except NotFoundError:
             return Finding(name="quarantine", state="ok", text="there is no database yet")
         if found.held:
