@@ -81,7 +81,10 @@ class ConnectionThread:
                 with contextlib.suppress(apsw.Error):
                     self._idle(connection)
         if connection is not None:
-            connection.close()
+            # Closing copies the log, which fails on a full or broken disk. Nothing is lost by it:
+            # the log stays beside the file, and the next start reads it.
+            with contextlib.suppress(apsw.Error):
+                connection.close()
 
     @property
     def has_waiting(self) -> bool:
