@@ -14,10 +14,11 @@ JS := tests/sdk/javascript
 
 SEEDS ?= 200
 KILLS ?= 20
+LOSSES ?= 50
 CASES ?= 50000
 ARGS ?=
 
-.PHONY: help setup run test check js sdk lint fix sim fuzz bench kill lock clean
+.PHONY: help setup run test check js sdk lint fix sim fuzz bench kill faults lock clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,7 +83,11 @@ bench: setup ## Measure the engine and print the table
 	@$(BIN)/python -m bench $(ARGS)
 
 kill: setup ## Kill the server at KILLS=20 points under load and compare with the clients' ledger
-	@BATUTA_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/faults --timeout=0 $(ARGS)
+	@BATUTA_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/faults/test_kill.py --timeout=0 $(ARGS)
+
+faults: setup ## Break real things: power (LOSSES=50), processes (KILLS=20), disks, clocks, rows; build/faults.json
+	@BATUTA_KILLS=$(KILLS) BATUTA_LOSSES=$(LOSSES) BATUTA_FAULTS_REPORT=build/faults.json \
+		$(BIN)/python -m pytest -q tests/faults --timeout=0 $(ARGS)
 
 lock: setup ## Resolve the dependencies anew into requirements-dev.lock (needs uv)
 	@$(BIN)/uv pip compile pyproject.toml --extra postgres --group dev --universal --python-version 3.11 \
