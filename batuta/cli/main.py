@@ -27,7 +27,7 @@ from batuta.cli.exit import ExitCode, code_of, complain
 from batuta.cli.help.example import add_examples
 from batuta.cli.help.flag import add_setting_flags
 from batuta.cli.show.stream import abandon, prepare
-from batuta.model.error import BatutaError
+from batuta.model.error import BatutaError, InvalidError
 
 _WIDTH = 100  # columns of the help, where the terminal has them
 
@@ -197,6 +197,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.flush()  # here, where a reader that has gone or a full disk can be told
     except BatutaError as error:
         complain(error.message)
+        for fault in error.faults if isinstance(error, InvalidError) else ():
+            if fault.message not in error.message:
+                complain(f"{fault.path}: {fault.message}")
         code = code_of(error)
     except click.ClickException as error:
         error.show()

@@ -38,7 +38,7 @@ PIN_MS_MAX = 1_000  # how long a node starts what another node has registered an
 
 _log = logging.getLogger(__name__)
 
-_ENCODER = msgspec.json.Encoder(order="deterministic")
+_ENCODER = msgspec.json.Encoder()  # in the author's order, in which outputs are shown
 _SNAPSHOT_DECODER = msgspec.json.Decoder(Snapshot)
 
 

@@ -243,6 +243,16 @@ def test_an_error_is_one_clear_line_with_its_exit_code(
     assert done.stdout == ""
 
 
+def test_a_server_that_is_to_load_a_faulty_definition_names_every_fault(tmp_path: Path) -> None:
+    (tmp_path / "faulty.json").write_text('{"name": "", "tasks": []}', "utf-8")
+
+    done = batuta("serve", "--port", "0", "--load", "faulty.json", cwd=tmp_path)
+
+    assert done.returncode == 7
+    assert "name: workflow def has no name" in done.stderr
+    assert "tasks: workflow def '' has no tasks" in done.stderr
+
+
 def test_a_server_that_is_not_there_is_said_with_its_address(folder: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
