@@ -5,9 +5,15 @@ import sqlite3
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from tests.faults.ledger import Ledger
+
+class Records(Protocol):
+    """What clients and workers noted: ``tests.faults.ledger`` and others."""
+
+    def read(self, kind: str = "") -> list[dict[str, Any]]:
+        """Return the lines of a kind, or all, oldest first."""
+        ...
 
 
 def ended(database: Path) -> bool:
@@ -18,7 +24,7 @@ def ended(database: Path) -> bool:
         ]
 
 
-def compare(database: Path, ledger: Ledger) -> None:
+def compare(database: Path, ledger: Records) -> None:
     """Hold the store against what the clients were told; every completion counted once."""
     with closing(sqlite3.connect(database)) as connection:
         runs = {run for [run] in connection.execute("SELECT lower(hex(id)) FROM workflow")}
@@ -34,16 +40,40 @@ def compare(database: Path, ledger: Ledger) -> None:
 
     effects = {(r["task"].replace("-", ""), r["effect"]) for r in ledger.read("effect")}
     for record in ledger.read("update"):
-        status, output, *_ = tasks[record["task"].replace("-", "")]
+        found = tasks.get(record["task"].replace("-", ""))
+        assert found, f"an acknowledged report is lost, with its task: {record}"
+        status, output, *_ = found
         is_late = status == "TIMED_OUT" and not record["is_in_time"]
         assert is_late or (status, _effect(output)) == (record["status"], record["effect"]), (
             f"an acknowledged report is lost: {record} is {status} {output!r}"
         )
+    assert _again(tasks, ledger) == [], "what was reported completed was done again"
     done = [(name, row) for name, row in tasks.items() if row[2] and row[0] == "COMPLETED"]
     assert [name for name, row in done if (name, _effect(row[1])) not in effects] == []
     # Each node of a run, in each pass of a loop, has one attempt that was completed.
     once = Counter((row[3], row[4]) for _, row in done)
     assert [place for place, count in once.items() if count > 1] == []
+
+
+def _again(tasks: dict[str, Any], ledger: Records) -> list[dict[str, Any]]:
+    """Return the effects of attempts, and of nodes, that had an acknowledged and counted end.
+
+    Nor has one attempt two effects: whoever gets a task id is the only one.
+    """
+    done: set[Any] = set()
+    again = []
+    for record in ledger.read():
+        if "task" not in record:
+            continue
+        name = record["task"].replace("-", "")
+        status, output, _, run, reference = tasks.get(name, (None,) * 5)
+        if record["kind"] == "effect":
+            if {name, (run, reference)} & done:
+                again.append(record)
+            done.add(name)
+        elif status == "COMPLETED" and _effect(output) == record["effect"]:
+            done.add((run, reference))
+    return again
 
 
 def _effect(output: bytes | None) -> Any:

@@ -32,10 +32,10 @@ class Ledger:
         self._file.write(lines)
         os.fdatasync(self._file.fileno())
 
-    def read(self, kind: str) -> list[dict[str, Any]]:
-        """Return the lines of a kind, oldest first."""
-        lines = self._path.read_bytes().splitlines()
-        return [record for line in lines if (record := json.loads(line))["kind"] == kind]
+    def read(self, kind: str = "") -> list[dict[str, Any]]:
+        """Return the lines of a kind, or all, oldest first."""
+        records = map(json.loads, self._path.read_bytes().splitlines())
+        return [record for record in records if kind in ("", record["kind"])]
 
     def close(self) -> None:
         """Close the file."""

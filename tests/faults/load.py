@@ -140,7 +140,13 @@ class Load:
             "outputData": {"effect": self._effects},
             "workerId": f"lane{number}",
         }
-        await self._ledger.note(kind="effect", task=task["taskId"], effect=self._effects)
+        await self._ledger.note(
+            kind="effect",
+            task=task["taskId"],
+            effect=self._effects,
+            attempt=task.get("retryCount", 0),
+            worker=f"lane{number}",
+        )
         return {"report": report, "polled_at": polled_at}
 
     async def _report(self, connection: Connection, pending: list[Any]) -> None:
