@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -15,7 +16,7 @@ from batuta.store.base import QueueDepth
 from tests.simulation.actors.clients import Clients
 from tests.simulation.generate.task import CLEANUP, task_definitions
 from tests.simulation.generate.workflow import workflow_definitions
-from tests.simulation.generate.writer import drop
+from tests.simulation.generate.writer import drop, names_of
 from tests.simulation.world.loop import SimLoop, StuckError
 from tests.simulation.world.node import Node
 from tests.simulation.world.plan import BrokenError, Lean
@@ -24,6 +25,8 @@ from tests.simulation.world.world import World
 SAFETY_S = 40.0  # of virtual time with faults
 QUIET_S = 1_500.0  # within which every run must have ended once the faults have stopped
 RUNS = 14
+_COMMIT = re.compile(r" commit \d+$")
+_DETAIL = re.compile(r" *[0-9.]+   ")  # what a commit did is indented below it
 CALL_S_MAX = 120.0  # a call waits for a store in trouble, but never for ever
 READY_MS_MAX = 60_000  # within which some worker polls every queue and is given what is ready
 
@@ -33,6 +36,7 @@ class Outcome:
 
     def __init__(self, world: World, violation: BrokenError | None) -> None:
         self.seed = world.chance.seed
+        self.lean = world.lean
         self.violation = violation
         self.timeline = world.timeline
         self.virtual_s = world.loop.time()
@@ -43,6 +47,10 @@ class Outcome:
         self.faults = world.faults
         self.evaluations = world.checks.evaluations
         self.transitions = world.checks.transitions
+        self.covered = world.checks.agreement.covered
+        self.happened = world.chance.happened
+        self.references = world.references
+        self.operations = world.operations
 
     @property
     def history(self) -> bytes:
@@ -52,13 +60,24 @@ class Outcome:
     def story(self, lines_max: int = 60) -> str:
         """Return the timeline's end, and all that it says of the run that went wrong."""
         run = self.violation.run if self.violation else ""
-        last = self.timeline[-lines_max:]
+        told = _without_empty(self.timeline)
+        last = told[-lines_max:]
         of_run = [
             line
-            for line in self.timeline[:-lines_max]
+            for line in told[:-lines_max]
             if run and (f"{run} " in line or f"{run}." in line or "! " in line)
         ]
         return "\n".join([*of_run[-lines_max * 2 :], "...", *last])
+
+
+def _without_empty(timeline: list[str]) -> list[str]:
+    """Return the timeline without the commits that changed no run: empty polls, mostly."""
+    followed = [*timeline[1:], ""]
+    return [
+        line
+        for line, behind in zip(timeline, followed, strict=True)
+        if not _COMMIT.search(line) or _DETAIL.match(behind)
+    ]
 
 
 def simulate(seed: int, lean: Lean = Lean()) -> Outcome:  # noqa: B008  frozen
@@ -114,6 +133,7 @@ async def _phases(world: World) -> None:
     documents = workflow_definitions(chance, count=4, shape=world.lean.shape)
     for document in documents:
         document["tasks"] = drop(document["tasks"], world.lean.dropped)
+        world.references |= names_of(document["tasks"])
     await first.engine.definitions.put_task_defs(task_definitions(chance))
     for document in documents:
         await first.engine.definitions.put_workflow_defs([document], overwrite=True)

@@ -92,6 +92,7 @@ class Clients:
             kind = operations.choose(self._chance)
             if not world.chance.happens("operation"):
                 continue
+            world.operations[f"{kind} {world.state.runs[run].workflow.status}"] += 1
             if kind in operations.CONTROLS:
                 world.loop.create_task(self.control(kind, run))
                 if self._chance.random() < 0.1:

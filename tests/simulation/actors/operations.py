@@ -121,7 +121,7 @@ def open_by_hand(world: World, run: str) -> list[str]:
     for row in world.state.runs[run].tasks.values():
         task = row.task
         is_open = task.status is TaskStatus.IN_PROGRESS and not row.is_retired
-        is_waiting = task.task_type in {"WAIT", "HUMAN"} and not task.due_at_ms
+        is_waiting = task.task_type in {"WAIT", "HUMAN", "EVENT"} and not task.due_at_ms
         is_parked = task.task_type == "HTTP" and task.queue is None
         if is_open and (is_waiting or is_parked):
             found.append(task.reference_name)

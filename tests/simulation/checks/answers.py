@@ -132,6 +132,8 @@ class Ledger:
         return self._state.seqs.get(command.task_id or "", (command.workflow_id, 0))[0]
 
     def _is_terminated(self, run: str) -> bool:
+        if run not in self._state.runs:
+            return True  # and removed
         return self._state.runs[run].workflow.status is WorkflowStatus.TERMINATED
 
     def on_refused_control(self, command: Control, error: Exception, commit_at_call: int) -> None:

@@ -86,6 +86,14 @@ def variable(_chance: random.Random, ref: str) -> Document:
     return of("SET_VARIABLE", ref, {"v": N, ref: 1})
 
 
+def event(chance: random.Random, ref: str) -> Document:
+    """Return an EVENT to the engine's own sink; some wait until somebody ends them."""
+    task = of("EVENT", ref, {"n": N}, sink=chance.choice(["conductor", "conductor:news"]))
+    if chance.random() < 0.3:
+        task["asyncComplete"] = True
+    return leniently(chance, task)
+
+
 def inline(chance: random.Random, ref: str) -> Document:
     """Return an INLINE: a script, a simple one, or one that fails."""
     sources = [script.WRAP, script.WRAP, "$.n == 1", script.THROW]

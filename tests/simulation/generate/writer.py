@@ -15,6 +15,7 @@ _LEAVES = {
     "m": (leaf.human, 1),
     "n": (leaf.noop, 1),
     "v": (leaf.variable, 1),
+    "p": (leaf.event, 1),
     "i": (leaf.inline, 1),
     "a": (leaf.lambda_, 1),
     "q": (leaf.jq, 1),
@@ -178,6 +179,17 @@ def drop(tasks: list[Document], names: frozenset[str]) -> list[Document]:
         if task["taskReferenceName"] not in names and not is_behind_fork:
             kept.append(_dropped_inside(task, names))
     return kept or [_dropped_inside(task, names) for task in tasks]
+
+
+def names_of(tasks: list[Document]) -> set[str]:
+    """Return the reference names of tasks, at any depth."""
+    found = set()
+    for task in tasks:
+        found.add(task["taskReferenceName"])
+        lists = [*task.get("forkTasks", []), *task.get("decisionCases", {}).values()]
+        for inner in (*lists, task.get("loopOver", []), task.get("defaultCase", [])):
+            found |= names_of(inner)
+    return found
 
 
 def _dropped_inside(task: Document, names: frozenset[str]) -> Document:

@@ -35,6 +35,7 @@ class Fact:
     at_ms: int
     endings: dict[Attempt, Ending] = field(default_factory=dict)  # of attempts that were open
     at_once: dict[Attempt, Ending] = field(default_factory=dict)  # of those made by this command
+    cancelled: dict[str, tuple[str, int, Ending]] = field(default_factory=dict)  # by task id
     due: list[Attempt] = field(default_factory=list)  # whose delay was over
     skipped: dict[str, Any] = field(default_factory=dict)  # outputs by reference name
     is_over: bool = False  # the time of the whole run was; or an ended one was terminated too

@@ -42,6 +42,8 @@ class World:
         self.is_calm = True
         self.timeline: list[str] = []
         self.faults: Counter[str] = Counter()
+        self.references: set[str] = set()  # names of the tasks that definitions have
+        self.operations: Counter[str] = Counter()  # asked for, by kind and the run's status
         self._graphs: dict[str, Graph] = {}
         self._wall_offset_ms = 0
         self._down_until_s = 0.0
@@ -214,7 +216,10 @@ class World:
                 if not reply.done():
                     reply.set_exception(error)
                 return
-            judge(answer)
+            try:
+                judge(answer)
+            except Exception as error:  # noqa: BLE001  or the caller would wait for ever
+                self.fail("R13", f"the checker failed at {name}: {error!r}")
             if not reply.done():
                 reply.set_result(answer)
 
