@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from batuta.core.definition.normalize import to_document
-from batuta.core.graph import Graph, Node
+from batuta.core.graph import Graph, Node, with_lists
 from batuta.core.limits.policy import SECOND_MS
 from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
 from batuta.model.execution import Origin, Task, TaskStatus
@@ -353,14 +353,8 @@ def _embed(task: WorkflowTask, task_defs: dict[str, TaskDef]) -> WorkflowTask:
     def embed(tasks: list[WorkflowTask]) -> list[WorkflowTask]:
         return [_embed(inner, task_defs) for inner in tasks]
 
-    return replace(
-        task,
-        task_definition=task_defs.get(task.name) or task.task_definition,
-        decision_cases={case: embed(tasks) for case, tasks in task.decision_cases.items()},
-        default_case=embed(task.default_case),
-        fork_tasks=[embed(branch) for branch in task.fork_tasks],
-        loop_over=embed(task.loop_over),
-    )
+    own = task_defs.get(task.name) or task.task_definition
+    return with_lists(task, embed, task_definition=own)
 
 
 def _task_document(task: WorkflowTask) -> Any:

@@ -21,7 +21,7 @@ from batuta.model.execution import Task, TaskStatus, WorkflowStatus
 from batuta.model.payload import EMPTY, Payload
 
 # Never tried again, whatever their policy says (semantics.md d.1).
-NOT_RETRIED = NAMED_BY_TYPE | {"DO_WHILE"}
+NOT_RETRIED = NAMED_BY_TYPE | {"DO_WHILE", "DAG"}
 # Inputs and outputs in failedWorkflow: half of the largest request. What exceeds it is null there.
 FAILED_WORKFLOW_BYTES_MAX = 4_000_000
 _Part = Callable[[Payload | None, int, str], msgspec.Raw | None]

@@ -23,8 +23,9 @@ TASK_BYTES = 1_100  # a task's header and its index entries, likewise; payloads 
 
 _GONE: Any = object()
 
-# Types that wait for other tasks of the same run: alone they can never move it.
-CONTAINER_TYPES = frozenset({"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE"})
+# Types that wait for other tasks of the same run: alone they can never move it, but for a DAG
+# that waits for the delay of an edge.
+CONTAINER_TYPES = frozenset({"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE", "DAG"})
 
 
 class Layer(Generic[K, V]):
@@ -84,7 +85,7 @@ class Execution:
         that is settled and RUNNING there are none.
     ``waiting``: by full reference name, the seqs of the JOINs that wait for it.
     ``unsettled``: by JOIN seq, how many of its references have not ended yet.
-    ``loop_live``: by full name of a DO_WHILE, how many live tasks its iteration has.
+    ``loop_live``: by full name of a DO_WHILE or DAG, how many live tasks it has inside.
     """
 
     __slots__ = (
@@ -310,8 +311,8 @@ class Execution:
         self.live_count += step
         if task.task_type not in CONTAINER_TYPES:
             self.active_count += step
-        for loop in self.graph.loops_of(task):
-            self.loop_live[loop] = self.loop_live.get(loop, 0) + step
+        for holder in self.graph.holders_of(task):
+            self.loop_live[holder] = self.loop_live.get(holder, 0) + step
 
     def _settle(self, reference_name: str, *, is_settled: bool) -> None:
         """Tell the JOINs that wait for a reference name that it has ended, or is open again."""

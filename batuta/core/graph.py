@@ -6,13 +6,14 @@ do not touch the run (gotchas.md 15).
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from batuta.core.dag.ways import Ways, ways_of
 from batuta.core.expression.template import Template
 from batuta.core.expression.template import compile as compile_template
 from batuta.core.limits.policy import Policy, policy_of
@@ -35,6 +36,7 @@ SYSTEM_TYPES = frozenset(
         "EXCLUSIVE_JOIN",
         "DYNAMIC",
         "FORK_JOIN_DYNAMIC",
+        "DAG",
         "START_WORKFLOW",
         "HUMAN",
         "NOOP",
@@ -80,14 +82,16 @@ class Node:
 
     ``then``: the reference name that follows, or None at the end of a list.
     ``owner``: at the end of a list, what the list belongs to: a SWITCH (whose follower is
-    next), a DO_WHILE (whose condition is next), a FORK_JOIN (nothing: the JOIN counts), or
-    None at the end of the definition.
+    next), a DO_WHILE (whose condition is next), a FORK_JOIN (nothing: the JOIN counts), a DAG
+    (what its edges lead to), or None at the end of the definition.
+    ``dags``: the DAGs around it, outermost first, each with how many loops are around that.
     """
 
     __slots__ = (
         "child_template",
         "condition_reads",
         "constant_input",
+        "dags",
         "default_template",
         "input_template",
         "items_template",
@@ -100,6 +104,7 @@ class Node:
         "task_def",
         "then",
         "type",
+        "ways",
     )
 
     def __init__(
@@ -120,6 +125,11 @@ class Node:
         if owner is not None:
             inside = (owner.reference_name,) if owner.type == "DO_WHILE" else ()
             self.loops = owner.loops + inside
+        self.dags: tuple[tuple[str, int], ...] = ()
+        if owner is not None:
+            around = ((owner.reference_name, len(owner.loops)),) if owner.type == "DAG" else ()
+            self.dags = owner.dags + around
+        self.ways: Ways | None = ways_of(task) if task.type == "DAG" else None
         self.policy: Policy = policy_of(
             task, task_def, is_worker=self.is_worker and self.type not in SERVED_TYPES
         )
@@ -266,20 +276,30 @@ class Graph:
 
     def loops_of(self, task: Task) -> tuple[str, ...]:
         """Return the full names of the DO_WHILE tasks around a task, outermost first."""
+        node = self._place_of(task)
+        return () if node is None else _full_names_of_loops(node, task)
+
+    def dags_of(self, task: Task) -> tuple[str, ...]:
+        """Return the full names of the DAG tasks around a task, outermost first."""
+        node = self._place_of(task)
+        return () if node is None else _full_names_of_dags(node, task)
+
+    def holders_of(self, task: Task) -> tuple[str, ...]:
+        """Return the full names of all DO_WHILE and DAG tasks around a task."""
+        node = self._place_of(task)
+        if node is None or not (node.loops or node.dags):
+            return ()
+        return _full_names_of_loops(node, task) + _full_names_of_dags(node, task)
+
+    def _place_of(self, task: Task) -> Node | None:
+        """Return a node that is in the same loops and DAGs as a task; None for one that is gone."""
         origin = task.origin
         if origin is None:
-            node = self.nodes.get(task.node or task.reference_name)
-        elif task.node_name == origin.root:
-            # In the same loops as what made it; its own node need not be made to know.
-            node = self.family(origin.outer).get(origin.node)
-        else:
-            node = self.family(origin).get(task.node_name)
-        if node is None or not node.loops:
-            return ()
-        if len(node.loops) == 1:
-            return node.loops
-        numbers = task.suffix.split("__")[1:]
-        return tuple("__".join((loop, *numbers[:depth])) for depth, loop in enumerate(node.loops))
+            return self.nodes.get(task.node or task.reference_name)
+        if task.node_name == origin.root:
+            # In the same ones as what made it; its own node need not be made to know.
+            return self.family(origin.outer).get(origin.node)
+        return self.family(origin).get(task.node_name)
 
     def members_of(self, loop: str, origin: Origin | None = None) -> Iterator[Node]:
         """Yield the nodes inside a DO_WHILE, at any depth, in definition order.
@@ -326,9 +346,42 @@ class Graph:
                 node.published = max(reads, key=lambda published: published.value)
 
 
+def _full_names_of_loops(node: Node, task: Task) -> tuple[str, ...]:
+    if len(node.loops) < 2:
+        return node.loops
+    numbers = task.suffix.split("__")[1:]
+    return tuple("__".join((loop, *numbers[:depth])) for depth, loop in enumerate(node.loops))
+
+
+def _full_names_of_dags(node: Node, task: Task) -> tuple[str, ...]:
+    if not node.dags:
+        return ()
+    numbers = task.suffix.split("__")[1:]
+    return tuple("__".join((dag, *numbers[:depth])) for dag, depth in node.dags)
+
+
 def inner_lists(task: WorkflowTask) -> Iterator[Sequence[WorkflowTask]]:
-    """Yield the lists of nodes that a node holds: cases, branches, a loop's body."""
+    """Yield the lists of nodes that a node holds: cases, branches, a loop's body, a DAG's nodes.
+
+    Each node of a DAG is a list of its own: only edges lead from one to another.
+    """
     yield from task.decision_cases.values()
     yield task.default_case
     yield from task.fork_tasks
     yield task.loop_over
+    yield from ([node] for node in task.dag_tasks or ())
+
+
+def with_lists(
+    task: WorkflowTask, change: Callable[[list[WorkflowTask]], list[WorkflowTask]], **changed: Any
+) -> WorkflowTask:
+    """Return a node with each list of nodes that it holds put through ``change``."""
+    return replace(
+        task,
+        decision_cases={case: change(tasks) for case, tasks in task.decision_cases.items()},
+        default_case=change(task.default_case),
+        fork_tasks=[change(branch) for branch in task.fork_tasks],
+        loop_over=change(task.loop_over),
+        dag_tasks=None if task.dag_tasks is None else change(task.dag_tasks),
+        **changed,
+    )

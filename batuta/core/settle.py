@@ -2,7 +2,7 @@
 
 Theory of operation. Whatever ends a task puts it on the draft's agenda. Settling takes one at a
 time: a failure becomes another attempt, the end of the run, or is let through; a success makes
-the node's followers. When the agenda is empty, the JOINs and DO_WHILEs that may have become
+the node's followers. When the agenda is empty, the JOINs, DO_WHILEs and DAGs that may have become
 decidable are looked at, which may fill it again; when nothing is left and no task is live, the
 run is complete. Nothing recurses. A decision that has taken SETTLE_STEPS_MAX steps, or used
 SETTLE_ANSWERS_MAX answers, stops with a CONTINUE timer due at once: what is left is found again
@@ -17,6 +17,7 @@ from batuta.core.graph import Node
 from batuta.core.scope import task_output
 from batuta.core.tasks import begin
 from batuta.core.tasks.branch import chosen_case
+from batuta.core.tasks.dag.container import behind, check_dag
 from batuta.core.tasks.join import check_exclusive_join, check_join, fail_stuck_join
 from batuta.core.tasks.loop import check_loop
 from batuta.core.tasks.terminate import end_of_run
@@ -116,7 +117,10 @@ def _follow(draft: Draft, task: Task) -> None:
 
 
 def _schedule_followers(draft: Draft, task: Task, node: Node) -> None:
-    for name in followers(draft, task, node):
+    names = followers(draft, task, node)
+    if node.owner is not None and node.owner.type == "DAG":
+        names += behind(draft, task, node)
+    for name in names:
         schedule(draft, name, task.suffix, task.origin)
 
 
@@ -136,7 +140,7 @@ def followers(draft: Draft, task: Task, node: Node) -> list[str]:
             return [case[0].task_reference_name]
     after: Node | None = node
     # The end of a SWITCH's case goes on behind the SWITCH; of a branch or a loop body it does
-    # not: a JOIN and a DO_WHILE are checked when the agenda is empty.
+    # not: a JOIN, a DO_WHILE and a DAG are checked when the agenda is empty.
     while after is not None:
         if after.then is not None:
             return [*found, after.then]
@@ -162,6 +166,11 @@ def _check_containers(draft: Draft) -> bool:
             has_moved |= check_join(draft, task)
         elif task.task_type == "EXCLUSIVE_JOIN":
             has_moved |= check_exclusive_join(draft, task)
+        elif task.task_type == "DAG":
+            names = check_dag(draft, task)
+            has_moved |= bool(names) or bool(draft.agenda)
+            for name in names:
+                schedule(draft, name, task.suffix, task.origin)
         elif execution.loop_live.get(task.reference_name, 0) == 0:
             following = check_loop(draft, task)
             has_moved = True
@@ -180,8 +189,8 @@ def _close(draft: Draft) -> bool:
     if execution.live_count == 0:
         complete(draft)
         return False
-    if execution.active_count > 0:
-        return False
+    if execution.active_count > 0 or any(task.due_at_ms for task in execution.live_tasks()):
+        return False  # somebody works, or a DAG waits for the delay of an edge
     # Only JOINs and loops are live and none of them can move: OSS waits for ever.
     fail_stuck_join(draft)
     return True

@@ -128,6 +128,20 @@ class SubWorkflowParams(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     priority: Any = None
 
 
+class DagEdge(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A way from one node of a DAG to another: an extension that Conductor does not know.
+
+    `docs/design/010-dag.md`.
+    """
+
+    source: str = msgspec.field(default="", name="from")
+    target: str = msgspec.field(default="", name="to")
+    when: str | None = None
+    """JavaScript with the output of the node that the edge comes from as `$`; absent: always."""
+    delay_ms: Int64 = 0
+    """Counted from the end of the node that the edge comes from."""
+
+
 class WorkflowTask(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One node of a workflow definition; which fields matter depends on its type.
 
@@ -180,6 +194,10 @@ class WorkflowTask(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     loop_over: "list[WorkflowTask]" = []
     items: str | None = None
     script_expression: str | None = None
+
+    # Of a DAG. Null rather than empty: no definition without one shows them.
+    dag_tasks: "list[WorkflowTask] | None" = None
+    dag_edges: list[DagEdge] | None = None
 
 
 class RetentionRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -22,7 +22,7 @@ from batuta.core.definition.normalize import (
 )
 from batuta.core.definition.validate import validate_task_def, validate_workflow_def
 from batuta.core.definition.warning import Warned
-from batuta.core.graph import Graph, Snapshot, inner_lists
+from batuta.core.graph import Graph, Snapshot, inner_lists, with_lists
 from batuta.model.change import Failure, NeedDefinition, PinnedDefinition
 from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
 from batuta.model.error import ConflictError, Fault, InvalidError, NotFoundError
@@ -370,14 +370,7 @@ def _pin(tasks: Sequence[WorkflowTask], versions: dict[str, int]) -> list[Workfl
         if params is not None and not params.version and params.name in versions:
             params = replace(params, version=versions[params.name])
         pinned.append(
-            replace(
-                task,
-                sub_workflow_param=params,
-                decision_cases={k: _pin(v, versions) for k, v in task.decision_cases.items()},
-                default_case=_pin(task.default_case, versions),
-                fork_tasks=[_pin(branch, versions) for branch in task.fork_tasks],
-                loop_over=_pin(task.loop_over, versions),
-            )
+            with_lists(task, lambda inner: _pin(inner, versions), sub_workflow_param=params)
         )
     return pinned
 

@@ -84,6 +84,20 @@ OPERATORS: dict[str, Tasks] = {
             "loopOver": [{"ref": "ta"}, {"ref": "tb"}],
         }
     ],
+    "DAG": [
+        {
+            "ref": "t",
+            "type": "DAG",
+            "in": {"n": 1},
+            "dagTasks": [{"ref": "ta"}, {"ref": "tb"}, {"ref": "tc"}, {"ref": "td"}],
+            "dagEdges": [
+                {"from": "ta", "to": "tb", "when": "$.by == 'x'"},
+                {"from": "ta", "to": "tc", "delayMs": 3_000},
+                {"from": "tb", "to": "td"},
+                {"from": "tc", "to": "td", "delayMs": 3_000},
+            ],
+        }
+    ],
     "SUB_WORKFLOW": [
         {
             "ref": "t",
@@ -119,6 +133,20 @@ def _in_switch(tasks: Tasks) -> Tasks:
     return [{"ref": "s", "type": "SWITCH", "decisionCases": cases, **choose}]
 
 
+def _in_dag(tasks: Tasks) -> Tasks:
+    """Only the first task: a node is one. Two nodes are beside it, and one behind all."""
+    inside = tasks[0]["ref"]
+    ways = [("da", inside), ("da", "h1"), ("h1", "h2"), (inside, "dz"), ("h2", "dz")]
+    dag = {
+        "ref": "g",
+        "type": "DAG",
+        "dagTasks": [{"ref": "da"}, tasks[0], {"ref": "h1"}, {"ref": "h2"}, {"ref": "dz"}],
+        "dagEdges": [{"from": before, "to": behind} for before, behind in ways],
+    }
+    dag["dagEdges"].append({"from": "da", "to": "dz", "delayMs": 2_000})
+    return [dag]
+
+
 def _in_dynamic_fork(tasks: Tasks) -> Tasks:
     """Only the first task: a branch that is made at run time is one task."""
     given = {"tasks": expand({"tasks": [tasks[0], {"ref": "o"}]})["tasks"], "inputs": {}}
@@ -138,19 +166,26 @@ PLACES: dict[str, Wrap] = {
     "loop": _in_loop,
     "switch": _in_switch,
     "dynamic_fork": _in_dynamic_fork,
+    "dag": _in_dag,
     "sub_workflow": lambda tasks: tasks,
     "fork_in_loop": lambda tasks: _in_loop(_in_fork(tasks)),
     "loop_in_fork": lambda tasks: _in_fork(_in_loop(tasks)),
+    "dag_in_loop": lambda tasks: _in_loop(_in_dag(tasks)),
+    "loop_in_dag": lambda tasks: _in_dag(_in_loop(tasks)),
+    "dag_in_fork": lambda tasks: _in_fork(_in_dag(tasks)),
     "switch_in_loop": lambda tasks: _in_loop(_in_switch(tasks)),
     "sub_workflow_in_loop": lambda tasks: tasks,
 }
 # A branch that is made at run time is one task: not one that needs a JOIN behind it, nor a JOIN.
 NO_BRANCH = {"FORK_JOIN", "JOIN", "EXCLUSIVE_JOIN", "FORK_JOIN_DYNAMIC", "DYNAMIC"}
+# A node of a DAG is one task that stands for all inside it.
+NO_NODE = NO_BRANCH - {"DYNAMIC"} | {"SWITCH", "DECISION"}
 EVERYWHERE = [
     (operator, place)
     for place in PLACES
     for operator in OPERATORS
-    if place != "dynamic_fork" or operator not in NO_BRANCH
+    if (place != "dynamic_fork" or operator not in NO_BRANCH)
+    and (place not in {"dag", "dag_in_loop", "dag_in_fork"} or operator not in NO_NODE)
 ]
 
 

@@ -27,7 +27,7 @@ from tests.scenario.everywhere import (
 
 # One that runs beside a sub-workflow stays when it runs again (semantics.md f).
 KEEPS_SIBLINGS = "SUB_WORKFLOW"
-BESIDE = {"b1", "b2", "o"}
+BESIDE = {"b1", "b2", "h1", "h2", "o"}
 # One that ends the run at once: what it cut short beside it is not made again to be cut short.
 CUTS_SHORT = "TERMINATE"
 

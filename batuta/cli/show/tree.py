@@ -127,6 +127,8 @@ def _branches(definition: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, 
         yield f"branch {number}", branch, False
     if definition.get("loopOver"):
         yield "", definition["loopOver"], False
+    if definition.get("dagTasks"):
+        yield "", definition["dagTasks"], False
 
 
 def _has_begun(definitions: list[dict[str, Any]], tasks: dict[str, list[dict[str, Any]]]) -> bool:

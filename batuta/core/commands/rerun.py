@@ -19,12 +19,15 @@ from batuta.core.commands.reopen import (
     revive_parent,
 )
 from batuta.core.commands.restart import retire_all
+from batuta.core.dag.ways import Ways
 from batuta.core.draft import Draft
 from batuta.core.graph import Node, inner_lists
 from batuta.core.scope import task_input
 from batuta.core.settle import followers, gather, start
 from batuta.core.tasks import begin_attempt
 from batuta.core.tasks.attempt import Attempt
+from batuta.core.tasks.dag.way import is_left_out
+from batuta.core.tasks.dag.way import reached as nodes_reached
 from batuta.core.tasks.loop import go_back
 from batuta.model.change import RetireTask
 from batuta.model.command import RerunWorkflow
@@ -101,11 +104,11 @@ def is_in_current_pass(draft: Draft, task: Task) -> bool:
 
 
 def open_around(draft: Draft, task: Task) -> None:
-    """Open the loops around a task that runs again, and the JOINs that wait for it."""
-    for name in draft.execution.graph.loops_of(task):
-        loop = draft.execution.latest_task(name)
-        if loop is not None and loop.status.is_terminal:
-            open_in_place(draft, loop)
+    """Open the loops and DAGs around a task that runs again, and the JOINs that wait for it."""
+    for name in draft.execution.graph.holders_of(task):
+        holder = draft.execution.latest_task(name)
+        if holder is not None and holder.status.is_terminal:
+            open_in_place(draft, holder)
     _open_joins(draft)
 
 
@@ -140,7 +143,8 @@ def _retire_after(draft: Draft, task: Task) -> list[_Retired]:
     numbers = task.suffix.split("__")[1:]
     retired = []
     for other in draft.execution.in_order():
-        if other.seq <= task.seq or other.status is TaskStatus.SKIPPED:
+        is_skipped = other.status is TaskStatus.SKIPPED and not is_left_out(other)
+        if other.seq <= task.seq or is_skipped:
             continue
         if is_child and _is_other_branch(task, other):
             continue
@@ -154,7 +158,10 @@ def _retire_after(draft: Draft, task: Task) -> list[_Retired]:
 
 
 def _parallel(draft: Draft, task: Task) -> dict[str, int]:
-    """Return the nodes in other branches of the forks around a task: by name, loops around both."""
+    """Return the nodes that a task does not lead to in the forks and DAGs around it.
+
+    By name, with how many loops are around both.
+    """
     found: dict[str, int] = {}
     inner = draft.execution.graph.node_of(task)
     fork: Node | None = inner.owner
@@ -163,7 +170,20 @@ def _parallel(draft: Draft, task: Task) -> dict[str, int]:
             names = _names(branch)
             if inner.reference_name not in names:
                 found.update(dict.fromkeys(names, len(fork.loops)))
+        if fork.ways is not None:
+            led_to = _led_to(fork.ways, inner.reference_name)
+            beside = [n for n in fork.task.dag_tasks or () if n.task_reference_name not in led_to]
+            found.update(dict.fromkeys(_names(beside), len(fork.loops)))
         inner, fork = fork, fork.owner
+    return found
+
+
+def _led_to(ways: Ways, name: str) -> set[str]:
+    """Return a node of a DAG and all that it leads to."""
+    found = {name}
+    for other in ways.order:
+        if any(edge.source in found for edge in ways.into[other]):
+            found.add(other)
     return found
 
 
@@ -247,8 +267,12 @@ def _make_branches(draft: Draft, retired: list[_Retired]) -> None:
 
 
 def _go_back_in_loops(draft: Draft, again: list[Task]) -> None:
-    """Set each loop that lost tasks back to the first pass that lost one."""
+    """Set each loop that lost tasks back to the first pass that lost one; open the DAGs."""
     execution = draft.execution
+    for name in dict.fromkeys(dag for task in again for dag in execution.graph.dags_of(task)):
+        dag = execution.latest_task(name)
+        if dag is not None and dag.status.is_terminal:
+            open_in_place(draft, dag, output=EMPTY)
     lost: dict[str, int] = {}
     for task in again:
         numbers = [int(number) for number in task.suffix.split("__")[1:]]
@@ -298,6 +322,8 @@ def _follow_again(draft: Draft) -> None:
         if node.type == "DO_WHILE" and node.task.loop_over:
             first = node.task.loop_over[0].task_reference_name + task.suffix
             reached.update(f"{first}__{number}" for number in range(1, task.iteration + 1))
+        if node.ways is not None:
+            reached |= nodes_reached(execution, task)
         is_newest = execution.latest.get(task.reference_name) == task.seq
         if not (task.is_executed and task.status.is_terminal and is_newest):
             continue

@@ -13,6 +13,7 @@ from batuta.core.limits.timers import kinds_of
 from batuta.core.scope import task_output
 from batuta.core.settle import gather
 from batuta.core.tasks import start_late
+from batuta.core.tasks.dag.container import wake
 from batuta.core.tasks.wait import is_over
 from batuta.model.change import AddLog
 from batuta.model.command import (
@@ -137,7 +138,9 @@ def fire_timer(draft: Draft, command: FireTimer) -> None:
         return
     if command.kind in _OWN_TIME and not 0 < task.due_at_ms <= draft.now_ms:
         return  # it has fired before, or a later one has replaced it
-    if command.kind is TimerKind.WAIT:
+    if command.kind is TimerKind.WAIT and task.task_type == "DAG":
+        wake(draft, task)
+    elif command.kind is TimerKind.WAIT:
         is_over(draft, task)
     elif command.kind is TimerKind.ENQUEUE:
         draft.clear_timer(TimerKind.ENQUEUE, task)

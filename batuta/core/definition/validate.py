@@ -216,13 +216,14 @@ def walk(tasks: list[WorkflowTask], path: str, *, is_top_level: bool = False) ->
 
 
 def lists_of(task: WorkflowTask) -> Iterator[tuple[str, list[WorkflowTask]]]:
-    """Yield the lists inside a task, each with its path: cases, branches, a loop's body."""
+    """Yield the lists inside a task by path: cases, branches, a loop's body, a DAG's nodes."""
     for key, case in task.decision_cases.items():
         yield f"decisionCases.{key}", case
     yield "defaultCase", task.default_case
     for index, branch in enumerate(task.fork_tasks):
         yield f"forkTasks[{index}]", branch
     yield "loopOver", task.loop_over
+    yield "dagTasks", task.dag_tasks or []
 
 
 def _inputs(task: WorkflowTask, task_defs: Mapping[str, TaskDef]) -> frozenset[str]:

@@ -15,6 +15,7 @@ from batuta.core.definition.durations import (
     parse_until_ms,
     parse_wait_time_ms,
 )
+from batuta.core.definition.validate_dag import breaches
 from batuta.model.definition import WorkflowTask
 from batuta.model.error import Fault
 
@@ -161,6 +162,14 @@ def _do_while(node: Node) -> Iterator[Fault]:
         yield node.fault("loopOver", "has no loopOver; give at least one task", [])
 
 
+def _dag(node: Node) -> Iterator[Fault]:
+    if node.strict:
+        yield node.fault("type", "is an operator that only Batuta has", node.task.type)
+        return
+    for field, message, value in breaches(node.task):
+        yield node.fault(field, message, value)
+
+
 def _sub_workflow(node: Node) -> Iterator[Fault]:
     params = node.task.sub_workflow_param
     if params is None:
@@ -248,6 +257,7 @@ _RULES: dict[str, Callable[[Node], Iterator[Fault]]] = {
     "JOIN": _join,
     "EXCLUSIVE_JOIN": _exclusive_join,
     "DO_WHILE": _do_while,
+    "DAG": _dag,
     "SUB_WORKFLOW": _sub_workflow,
     "TERMINATE": _terminate,
     "WAIT": _wait,

@@ -18,6 +18,7 @@ from batuta.core.tasks import (
     wait,
 )
 from batuta.core.tasks.attempt import Attempt
+from batuta.core.tasks.dag import container
 from batuta.core.tasks.dynamic import fan_out, single
 from batuta.core.tasks.event import publish
 from batuta.model.execution import Origin, Task
@@ -29,6 +30,7 @@ _BEGIN: dict[str, Callable[[Draft, Attempt], Iterable[Attempt] | None]] = {
     "FORK_JOIN": fork.begin,
     "JOIN": join.begin,
     "DO_WHILE": loop.begin,
+    "DAG": container.begin,
     "SUB_WORKFLOW": child.begin,
     "WAIT": wait.begin,
     "SET_VARIABLE": variable.begin,

@@ -5,6 +5,7 @@ It is decided in the commit that ends the last of them; nothing polls for it. Th
 of 10,000. Source: semantics.md c.4.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -64,27 +65,29 @@ def check_join(draft: Draft, task: Task) -> bool:
     execution = draft.execution
     if execution.unsettled.get(task.seq, 0) > 0:
         return False
-    ended = [execution.latest_task(name) for name in task.join_on]
-    bad = [branch for branch in ended if branch is not None and not branch.status.is_successful]
-    output = joined_output(draft, task)
+    end_as(draft, task, task.join_on)
+    return True
+
+
+def end_as(draft: Draft, task: Task, names: Sequence[str]) -> None:
+    """End a JOIN or a DAG as the tasks of these full names have, with what they gave."""
+    found = [draft.execution.latest_task(name) for name in names]
+    ended = [branch for branch in found if branch is not None]
+    bad = [branch for branch in ended if not branch.status.is_successful]
+    output = gathered(draft, names)
     if bad:
         are_cancelled = all(branch.status is TaskStatus.CANCELED for branch in bad)
         status = TaskStatus.CANCELED if are_cancelled else TaskStatus.FAILED
         reason = " ".join(branch.reason for branch in bad if branch.reason) or None
         draft.end(task, status, output=output, reason=reason)
-        return True
-    erroneous = [
-        branch
-        for branch in ended
-        if branch is not None and branch.status is TaskStatus.COMPLETED_WITH_ERRORS
-    ]
+        return
+    erroneous = [branch for branch in ended if branch.status is TaskStatus.COMPLETED_WITH_ERRORS]
     if erroneous:
         names = ", ".join(f"{branch.task_type}/{branch.task_id}" for branch in erroneous)
         reason = f"{names} completed with errors"
         draft.end(task, TaskStatus.COMPLETED_WITH_ERRORS, output=output, reason=reason)
     else:
         draft.end(task, TaskStatus.COMPLETED, output=output)
-    return True
 
 
 def check_exclusive_join(draft: Draft, task: Task) -> bool:
@@ -116,17 +119,17 @@ def _reached(execution: Execution, name: str) -> Task | None:
     return None if found is None or found.status is TaskStatus.SKIPPED else found
 
 
-def joined_output(draft: Draft, task: Task) -> Payload:
-    """Return ``{reference: output}`` of the branches that gave something, bytes as they are."""
-    gathered: dict[str, Any] = {}
-    for name in task.join_on:
+def gathered(draft: Draft, names: Sequence[str]) -> Payload:
+    """Return ``{reference: output}`` of the tasks that gave something, bytes as they are."""
+    found: dict[str, Any] = {}
+    for name in names:
         branch = draft.execution.latest_task(name)
         if branch is None:
             continue
         output = task_output(draft, branch)
         if output.raw is not None and output.raw != b"{}":
-            gathered[name] = msgspec.Raw(output.raw)
-    return Payload.of(gathered)
+            found[name] = msgspec.Raw(output.raw)
+    return Payload.of(found)
 
 
 def fail_stuck_join(draft: Draft) -> None:
@@ -146,7 +149,7 @@ def fail_stuck_join(draft: Draft) -> None:
         f"{join.task_type} {join.reference_name!r} waits for {missing!r}, which this run never "
         "reached; correct its joinOn"
     )
-    output = joined_output(draft, join) if join.task_type == "JOIN" else None
+    output = gathered(draft, join.join_on) if join.task_type == "JOIN" else None
     draft.end(join, TaskStatus.FAILED, output=output, reason=reason)
 
 

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from batuta.core.draft import Draft
-from batuta.core.graph import inner_lists
+from batuta.core.graph import inner_lists, with_lists
 from batuta.model.change import NeedTaskDefs
 from batuta.model.definition import TaskDef, WorkflowTask
 
@@ -57,14 +56,8 @@ def embedded(task: WorkflowTask, task_defs: Mapping[str, TaskDef]) -> WorkflowTa
     def embed(tasks: list[WorkflowTask]) -> list[WorkflowTask]:
         return [embedded(inner, task_defs) for inner in tasks]
 
-    return replace(
-        task,
-        task_definition=task.task_definition or task_defs.get(task.name),
-        decision_cases={case: embed(tasks) for case, tasks in task.decision_cases.items()},
-        default_case=embed(task.default_case),
-        fork_tasks=[embed(branch) for branch in task.fork_tasks],
-        loop_over=embed(task.loop_over),
-    )
+    own = task.task_definition or task_defs.get(task.name)
+    return with_lists(task, embed, task_definition=own)
 
 
 def _document(value: Any, left_out: set[str] | None = None) -> Any:

@@ -21,6 +21,7 @@ NEVER_BECOME = frozenset(
         "JOIN",
         "EXCLUSIVE_JOIN",
         "DO_WHILE",
+        "DAG",
         "DYNAMIC",
     }
 )
