@@ -342,6 +342,24 @@ async def test_a_failed_run_lists_its_failed_attempts(node: Node) -> None:
     assert second.message == "attempt 2 of 2 of 's0': FAILED by worker 'w1': no ink"
 
 
+async def test_a_script_that_fails_is_named_with_its_error(node: Node) -> None:
+    script = {**simple("sum", "sum"), "type": "LAMBDA"}
+    script["inputParameters"] = {"scriptExpression": "return boom("}
+    again = task_def("sum", retryCount=1, retryDelaySeconds=30)
+    await node.register(workflow("scripts", script), tasks=[again])
+    run = await node.start("scripts")
+
+    retried = await cause_of(node, run)
+    assert (retried.code, retried.reference) == (Code.RETRY_AT, "sum")
+    assert "no script expected" in retried.message, "what the evaluator said"
+
+    await node.advance(31_000)
+    ended, *attempts = await causes_of(node, run)
+    assert (ended.code, ended.reference) == (Code.RUN_ENDED, "sum")
+    assert len(attempts) == 2
+    assert all("boom(" in attempt.message for attempt in attempts)
+
+
 async def test_a_terminated_run_gives_its_reason_and_a_completed_one_no_fix(node: Node) -> None:
     await node.register(chain("one", 1))
     ended, done = await node.start_in_order("one", 2)
