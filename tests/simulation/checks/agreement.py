@@ -22,6 +22,7 @@ from tests.simulation.reference.machine import Machine, Made
 from tests.simulation.reference.operators import BEGIN
 
 _SCRIPTS = frozenset({"INLINE", "LAMBDA", "JSON_JQ_TRANSFORM"})
+_AT_ONCE = frozenset({"START_WORKFLOW", "EVENT"})
 _LEAF_INPUTS = frozenset({"SUB_WORKFLOW", "START_WORKFLOW", "EVENT"})  # not as given
 
 
@@ -77,11 +78,15 @@ class Agreement:
         self._runs[run] = None
         self.covered[f"uncovered: {why.split(maxsplit=1)[0]}"] += 1
 
-    def _begin(self, rows: Rows) -> _Run:
+    def _registered_of(self, rows: Rows) -> Registered:
         digest = rows.workflow.definition
         registered = self._registered.get(digest)
         if registered is None:
             registered = self._registered[digest] = self._read(digest)
+        return registered
+
+    def _begin(self, rows: Rows) -> _Run:
+        registered = self._registered_of(rows)
         given = self._payload(rows.workflow.workflow_id, 0, "input")
         return _Run(Machine(registered, given, rows.workflow.correlation_id))
 
@@ -110,11 +115,16 @@ class Agreement:
         fact = Fact(entry.kind, entry.at_ms)
         if known.is_behind and entry.kind not in {"timer", "log"}:
             raise UncoveredError("interrupted by " + entry.kind)
+        if known.is_behind and changed.get("w", {}).get("s") == "TIMED_OUT":
+            raise UncoveredError("interrupted by its time")
         known.is_behind = False
         for seq, fields in changed.get("t", {}).items():
             before = known.tasks.get(seq)
             after = known.tasks[seq] = {**(before or {}), **fields}
             self._note(known.machine, fact, rows, int(seq), before, after)
+        if entry.kind == "restart":
+            known.machine.redefine(self._registered_of(rows))
+            known.compared.clear()
         for seq in changed.get("x", ()):
             known.tasks.pop(str(seq), None)
         self._choose_cancelled(fact, rows)
@@ -156,6 +166,8 @@ class Agreement:
                 fact.at_once[name, retry] = ending
             return
         if TaskStatus(before.get("s", "SCHEDULED")).is_terminal:
+            if not status.is_terminal:
+                fact.reopened.add(name)
             return
         made = machine.find(name, retry)
         if made.node.type in _SCRIPTS:
@@ -187,6 +199,10 @@ class Agreement:
         run = rows.workflow.workflow_id
         if (run, "", "CONTINUE") in self._state.timers:
             known.is_behind = True
+            is_ahead = known.machine.status is not rows.workflow.status
+            waits = any(m.is_open and m.node.type in _AT_ONCE for m in known.machine.made)
+            if is_ahead or waits:  # for what only the engine's going on tells
+                raise UncoveredError("interrupted")
             return
         self.covered["commits"] += 1
         machine = known.machine

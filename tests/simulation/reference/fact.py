@@ -36,6 +36,7 @@ class Fact:
     endings: dict[Attempt, Ending] = field(default_factory=dict)  # of attempts that were open
     at_once: dict[Attempt, Ending] = field(default_factory=dict)  # of those made by this command
     cancelled: dict[str, tuple[str, int, Ending]] = field(default_factory=dict)  # by task id
+    reopened: set[str] = field(default_factory=set)  # open again in place, by name
     due: list[Attempt] = field(default_factory=list)  # whose delay was over
     skipped: dict[str, Any] = field(default_factory=dict)  # outputs by reference name
     is_over: bool = False  # the time of the whole run was; or an ended one was terminated too

@@ -17,6 +17,10 @@ def begin(machine: "Machine", made: "Made") -> None:
     """Make the branches and the JOIN behind them; the fork itself is complete."""
     # The same names in each pass of a loop: what the run had when it came to the fork first.
     machine.forks.setdefault(made.node.task_reference_name, not machine.forks)
+    loops = set(made.place.loops)
+    for other in machine.forks:
+        if other != made.node.task_reference_name and loops & set(machine.map.places[other].loops):
+            raise UncoveredError("fork-names: of two in one loop nobody says which was first")
     branches = _branches(machine, made)
     names = [branch.task_reference_name for branch in branches or []]
     is_taken = any(name + made.suffix in machine.latest for name in names)

@@ -6,8 +6,8 @@ time but what a fact says: given a definition, an input and the facts in their o
 attempts there are, how each stands and what it got and gave, and how the run stands.
 
 It covers every operator that random definitions use, attempts and their limits, optional and
-permissive tasks, pause, resume, terminate, skip and the run's own time. A run that is restarted,
-rerun, retried or revived is covered until then; what is not covered raises ``UncoveredError``.
+permissive tasks, pause, resume, terminate, skip, restart, retry and the run's own time. A run that
+is rerun, or revived by its child, is covered until then; then ``UncoveredError`` is raised.
 """
 
 from collections import deque
@@ -65,10 +65,7 @@ class Machine:
     """One run as it must be."""
 
     def __init__(self, registered: Registered, given: Any, correlation_id: str | None) -> None:
-        self.definition = registered.workflow
-        self._task_defs = registered.task_defs
-        self.map = Map()
-        self.map.add(self.definition.tasks)
+        self._define(registered)
         filled = isinstance(given, dict) and given
         self.input = {**self.definition.input_template, **given} if filled else given
         self.variables: dict[str, Any] = dict(self.definition.variables)
@@ -81,6 +78,12 @@ class Machine:
         self.forks: dict[str, bool] = {}  # dynamic ones; whether they were the first
         self._correlation_id = correlation_id
         self._ended: deque[Made] = deque()
+
+    def _define(self, registered: Registered) -> None:
+        self.definition = registered.workflow
+        self._task_defs = registered.task_defs
+        self.map = Map()
+        self.map.add(self.definition.tasks)
 
     # -- facts ----------------------------------------------------------------------------------
 
@@ -100,6 +103,10 @@ class Machine:
             self._ended.extend(m for m in self.made if self._is_left(m))
         elif fact.kind == "terminate":
             self._terminate(fact)
+        elif fact.kind == "restart":
+            self._restart()
+        elif fact.kind == "retry":
+            self._retry()
         elif fact.kind == "skip":
             for name, output in fact.skipped.items():
                 self._skip(name, output)
@@ -129,6 +136,35 @@ class Machine:
         elif fact.is_over:  # asked for by somebody, and not by a parent that ends
             self.status = WorkflowStatus.TERMINATED
 
+    def redefine(self, registered: Registered) -> None:
+        """Go on by another definition; a restart follows."""
+        self._define(registered)
+
+    def _restart(self) -> None:
+        """Begin anew; variables stay as they were. Source: semantics.md f."""
+        self.made.clear()
+        self.latest.clear()
+        self.newest.clear()
+        self.forks.clear()
+        self.output = None
+        self.status = WorkflowStatus.RUNNING
+        self.schedule(self.definition.tasks[0], "")
+
+    def _retry(self) -> None:
+        """Try again what failed; containers go on where they were. Source: semantics.md f."""
+        if not self.status.is_terminal:
+            return  # what a parent asked of a child that goes on already
+        self.status = WorkflowStatus.RUNNING
+        for made in list(self.latest.values()):
+            if made.status.is_successful or made.is_open:
+                continue
+            if made.node.type in CONTAINERS or made.name in self.fact.reopened:
+                made.status, made.output = TaskStatus.IN_PROGRESS, {}
+                made.is_followed = False
+            else:
+                made.is_retried = True
+                self._begin(made.place, made.suffix, made)
+
     def _is_left(self, made: Made) -> bool:
         is_passed = made.is_followed or made.is_retried or made.status is TaskStatus.SKIPPED
         return made.status.is_terminal and not is_passed
@@ -144,6 +180,8 @@ class Machine:
         place = self.map.places[bare]
         made = Made(name, mark + rest, place, 0, self.fact.at_ms, {}, TaskStatus.SKIPPED, output)
         self._keep(made)
+        if place.node.type == "FORK_JOIN_DYNAMIC":
+            self.forks.setdefault(bare, not self.forks)
 
     def _start_late(self, made: Made) -> None:
         from tests.simulation.reference import operators
@@ -154,6 +192,9 @@ class Machine:
     def _end(self, made: Made, ending: Ending) -> None:
         made.output, made.reason = ending.output, ending.reason
         self.end(made, ending.status)
+        is_own_time = self.fact.kind in {"timer", "expire"}
+        if is_own_time and self.policy(made).ends_run(made.status, made.reason):
+            self.finish(WorkflowStatus.TIMED_OUT)  # also when it is paused
 
     # -- what operators use -----------------------------------------------------------------------
 
@@ -253,11 +294,6 @@ class Machine:
         policy = self.policy(made)
         is_over = policy.is_total_over(self.fact.at_ms - made.at_ms)
         may_retry = policy.may_retry(made.status, made.retry) and not is_over
-        is_own_time = self.fact.kind in {"timer", "expire"}
-        ends_run = is_own_time and policy.ends_run(made.status, made.reason)
-        if ends_run:
-            self.finish(WorkflowStatus.TIMED_OUT)
-            return False
         if may_retry:
             made.is_retried = True
             self._begin(made.place, made.suffix, made)
@@ -286,7 +322,14 @@ class Machine:
             begin(self, made)
         elif ending is not None:
             self._end(made, ending)
+        elif node.type in {"EVENT", "START_WORKFLOW"} and self._may_be_dropped(place):
+            raise UncoveredError("dropped: its end may have gone with its pass")
         return made
+
+    def _may_be_dropped(self, place: Place) -> bool:
+        """Say whether a pass that a task is of may be over and dropped within one command."""
+        around = [self.map.places[name].node for name in place.loops]
+        return any("keepLastN" in node.input_parameters for node in around)
 
     def _keep(self, made: Made) -> None:
         self.made.append(made)

@@ -33,7 +33,8 @@ def _terminate(machine: "Machine", made: "Made") -> None:
 
 def begin_script(machine: "Machine", made: "Made") -> None:
     """Run a script, unless the delay of a retry comes first."""
-    if made.retry == 0 or machine.policy(made).delay_seconds == 0:
+    is_now = made.retry == 0 or machine.fact.kind == "retry"
+    if is_now or machine.policy(made).delay_seconds == 0:
         run_script(machine, made)
 
 
@@ -102,11 +103,15 @@ def _join(_machine: "Machine", made: "Made") -> None:
         made.joins = tuple(name + made.suffix for name in made.node.join_on)
 
 
+def _joined(machine: "Machine", made: "Made") -> "list[Made]":
+    waited = [machine.latest.get(name) for name in made.joins]
+    return [one for one in waited if one is not None and one.has_been_passed]
+
+
 def check_join(machine: "Machine", made: "Made") -> bool:
     """Decide a JOIN when all it waits for has ended. Source: semantics.md c.4."""
-    waited = [machine.latest.get(name) for name in made.joins]
-    ended = [one for one in waited if one is not None and one.has_been_passed]
-    if len(ended) < len(waited):
+    ended = _joined(machine, made)
+    if len(ended) < len(made.joins):
         return False
     made.output = {one.name: one.output for one in ended if one.output}
     failed = [one for one in ended if not one.status.is_successful]
@@ -146,6 +151,9 @@ def fail_stuck(machine: "Machine") -> None:
         names = made.joins or tuple(name + made.suffix for name in made.node.join_on)
         if any(name not in machine.latest for name in names):
             made.reason = "never reached"
+            if made.node.type == "JOIN":
+                found = _joined(machine, made)
+                made.output = {one.name: one.output for one in found if one.output}
             machine.end(made, TaskStatus.FAILED)
             return
     raise UncoveredError("JOINs that wait for each other")
