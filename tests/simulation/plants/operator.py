@@ -78,14 +78,14 @@ def terminate_always_completes() -> Patch:
     return mock.patch.object(settle, "end_of_run", end_of_run)
 
 
-def removed_run_leaves_timers() -> Patch:
-    """A run is removed, and what it has in the table of timers stays."""
+def removed_run_leaves_tasks() -> Patch:
+    """A run is removed, and its tasks can still be found by their ids."""
     real = decision._remove
 
     def remove(state: Any, workflow_id: str) -> None:
-        timers = state.timers
+        seqs = dict(state.seqs)
         real(state, workflow_id)
-        state.timers = timers
+        state.seqs = seqs
 
     return mock.patch.object(decision, "_remove", remove)
 
@@ -133,7 +133,7 @@ OPERATOR_PLANTS = (
     last_item_lost,
     permissive_failure_forgotten,
     terminate_always_completes,
-    removed_run_leaves_timers,
+    removed_run_leaves_tasks,
     resume_settles_nothing,
     node_overrides_ignored,
     restart_keeps_tasks,
