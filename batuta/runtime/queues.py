@@ -23,6 +23,7 @@ POLLED_LATELY_MS = 2_000  # two passes of the timers: the queue has pollers that
 QUEUES_MAX = 1_000  # beyond it those not polled for FORGOTTEN_MS are forgotten
 FORGOTTEN_MS = 3_600_000  # longer than any poll waits, so that no poller is in its hands
 WORKERS_MAX = 1_000  # worker ids remembered a queue, for poll data
+FURTHER = 2  # waiters asked for after a full claim: a long line is served in few commits
 WAITERS_MAX = 20_000  # long polls a node holds at once; further ones are answered empty at once
 
 
@@ -176,18 +177,20 @@ class Queues:
     def put_back(self, queue: Queue, waiter: Waiter) -> None:
         """Let a waiter whose batch brought nothing wait on, at the head, while it has time."""
         waiter.is_reserved = False
-        if not waiter.is_open():
-            return
-        if waiter.deadline <= asyncio.get_running_loop().time():
-            waiter.resolve([])
-            return
-        queue.waiters.appendleft(waiter)
-        self._start_timer(queue, waiter)
-        if queue.may_have:
-            self.serve(queue)
+        if waiter.is_open():
+            if waiter.deadline <= asyncio.get_running_loop().time():
+                waiter.resolve([])
+            else:
+                queue.waiters.appendleft(waiter)
+                self._start_timer(queue, waiter)
+        self.serve(queue)
 
     def hint(self, name: str) -> None:
-        """Note that the table has ready rows of a queue or of a part of it, and serve who waits."""
+        """Note that the table has a ready row of a queue or of a part of it, and serve who waits.
+
+        Who knows of several rows hints for each. Where there are more, each full claim asks for
+        more of the line (``FURTHER``); so what is asked is in proportion to what is found.
+        """
         name, key = split_part(name)
         queue = self.get(name)
         if key and key not in queue.parts:
@@ -203,9 +206,15 @@ class Queues:
             if key in queue.parts:
                 self.hint(queue.name)
 
-    def serve(self, queue: Queue) -> None:
-        """Have the table asked for the waiters of a queue, in their order."""
-        while queue.may_have and (waiter := queue.next_waiter()):
+    def serve(self, queue: Queue, count: int = 1) -> None:
+        """Have the table asked for the first ``count`` waiters of a queue, in their order.
+
+        Never for all of them: two hundred that come back empty cost more than a step. While the
+        table may have more, a claim is under way for somebody, and what it finds decides.
+        """
+        for _ in range(count):
+            if not queue.may_have or (waiter := queue.next_waiter()) is None:
+                return
             waiter.is_reserved = True
             self._claim(queue, waiter)
 
@@ -274,12 +283,14 @@ class Queues:
         self._start_timer(queue, waiter)
 
     def _start_timer(self, queue: Queue, waiter: Waiter) -> None:
-        loop = asyncio.get_running_loop()
-        waiter.timer = loop.call_at(waiter.deadline, self._expire, queue, waiter)
+        if waiter.timer is None:
+            loop = asyncio.get_running_loop()
+            waiter.timer = loop.call_at(waiter.deadline, self._expire, queue, waiter)
 
     @staticmethod
     def _expire(queue: Queue, waiter: Waiter) -> None:
         """End a wait; one that a batch has reserved is answered by the batch."""
+        waiter.timer = None
         if waiter.is_reserved:
             return
         waiter.resolve([])

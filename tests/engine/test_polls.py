@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from batuta.model.change import Enqueue, PutLease
-from batuta.runtime.queues import Queue
+from batuta.runtime.queues import FURTHER, Queue
 from batuta.runtime.view import Polled
 from tests.engine.definitions import chain, fork
 from tests.engine.node import (
@@ -299,6 +299,62 @@ async def test_a_task_nobody_hinted_at_is_found_by_the_pass_a_second(node: Node)
 
         [polled] = await poller
         assert polled.workflow.workflow_id == workflow_id
+
+
+async def test_of_a_long_line_one_asks_for_one_task(node: Node) -> None:
+    await node.register(chain("one", 1))
+    pollers = [await polling(node) for _ in range(30)]
+    queue_of(node).may_have = True  # as while the pass of each second looks
+    node.store.forget()
+
+    await node.start("one")
+    await asyncio.wait(pollers, return_when=asyncio.FIRST_COMPLETED)
+    await node.start("one")  # with it, what the first task has caused is done
+
+    assert sum(len(batch.claims) for batch in node.store.batches) <= 2 * (1 + FURTHER)
+    for poller in pollers:
+        poller.cancel()
+    await asyncio.gather(*pollers, return_exceptions=True)
+
+
+async def test_one_pass_serves_a_whole_line_when_there_is_enough(node: Node) -> None:
+    await node.register(fork("ten", 10))
+    pollers = [await polling(node) for _ in range(10)]
+    async with running(_same(node), node.clock, node="other") as other:
+        await other.start("ten")
+
+        node.engine.committer.queues.recheck()
+        async with asyncio.timeout(LIMIT_S):
+            answers = await asyncio.gather(*pollers)
+
+    assert len({polled.task.task_id for [polled] in answers}) == 10
+
+
+async def test_many_workers_that_update_and_poll_cost_one_commit_a_step(node: Node) -> None:
+    await node.register(chain("fifty", 50))
+
+    async def lane() -> None:
+        job: Polled | None = None
+        while True:
+            if job is None:
+                [job] = await node.engine.poll("step", wait_ms=WAIT_MS)
+            else:
+                job = await node.engine.update_and_poll(report_of(job))
+
+    lanes = [asyncio.create_task(lane()) for _ in range(30)]
+    await turns()
+    node.store.forget()
+
+    workflow_id = await node.start("fifty")
+    await node.until(lambda: node.commits.count(workflow_id) == 10)
+    node.engine.committer.queues.hint("step")  # from outside: not one of its own tasks
+    await node.until(lambda: node.commits.count(workflow_id) == 51)
+
+    assert node.store.calls["commit"] <= 51 + 5
+    assert sum(len(batch.claims) for batch in node.store.batches) <= 10
+    for one in lanes:
+        one.cancel()
+    await asyncio.gather(*lanes, return_exceptions=True)
 
 
 def _same(node: Node) -> OpenStore:

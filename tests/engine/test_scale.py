@@ -10,7 +10,7 @@ import pytest
 from batuta.model.execution import WorkflowStatus
 from batuta.runtime.view import Polled
 from tests.engine.definitions import chain, child, fork, loop, simple, task_def, workflow
-from tests.engine.node import LIMIT_S, Clock, Node, OpenStore, running
+from tests.engine.node import LIMIT_S, Clock, Counting, Node, OpenStore, running, turns
 
 COMPLETED = WorkflowStatus.COMPLETED
 WIDTH = 2_000
@@ -29,6 +29,29 @@ async def test_a_fork_of_two_thousand_branches_joins(node: Node) -> None:
     assert len(joined) == WIDTH
     assert joined["b7"] == {"n": run.tasks[8].task.seq}
     assert await node.store.queues() == []
+
+
+async def test_a_claim_of_a_busy_run_does_not_read_the_run(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    async with running(open_store, clock, wrap=Counting) as node:
+        await node.register(fork("four", 4))
+        await node.start("four")
+        first, second = await node.engine.poll("step", count=2)
+        node.store.forget()
+
+        node.store.gate.clear()
+        reported = asyncio.create_task(node.report(first))
+        await turns()
+        polled = asyncio.create_task(node.poll("step"))
+        await turns()
+        next_reported = asyncio.create_task(node.report(second))  # in its batch by the hand-out
+        await turns()
+        node.store.gate.set()
+        await asyncio.gather(reported, polled, next_reported)
+
+        assert polled.result().task.reference_name == "b2"
+        assert node.store.calls == {"commit": 3}
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ Every wake-up is a call of ``wake``; the once-a-second timer loop calls it too.
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -32,7 +32,7 @@ from batuta.runtime.commit.handout import Handout
 from batuta.runtime.commit.load import TROUBLE_PAUSE_S, TROUBLE_WAIT_S, Loader
 from batuta.runtime.fetch import Fetcher
 from batuta.runtime.queues import Queue, Queues, Waiter
-from batuta.store.base import Accepted, Batch, Committed, Part, Store, Touch, Verdict
+from batuta.store.base import Accepted, Batch, Committed, Part, Store, Touch
 
 # Commands a transaction: bounds its latency and memory, and leaves some for the next batch, which
 # is decided while this one syncs. 200 clients in step: 850 chains a second at 256, 1,200 at 100.
@@ -126,7 +126,7 @@ class Committer:
             queues=self.queues,
             definitions=fetcher.definitions,
             touch=self.touch,
-            is_busy=self.is_busy,
+            holds=self._holds,
             spawn=self.spawn,
         )
 
@@ -205,10 +205,6 @@ class Committer:
             self._is_awake = True
             asyncio.get_running_loop().call_soon(self._pump)
 
-    def is_busy(self, workflow_id: str) -> bool:
-        """True while a batch with this run is not durable yet: memory is ahead of the disk."""
-        return workflow_id in self._holds
-
     async def committed(self, workflow_id: str, *, is_from_store: bool = False) -> Execution:
         """Return a run as the disk has it; raises NotFoundError when there is none."""
         return await self._loader.committed(workflow_id, is_from_store=is_from_store)
@@ -252,8 +248,12 @@ class Committer:
             for work in flight.to_fetch:
                 self.spawn(self._loader.fetch(*work))
         if not is_alone:
-            flight.claims = [wanted for wanted in self._claims if wanted.waiter.is_open()]
-            self._claims.clear()
+            claims, self._claims = self._claims, deque()
+            for wanted in claims:
+                if wanted.waiter.is_open():
+                    flight.claims.append(wanted)
+                else:
+                    self.queues.serve(wanted.queue)  # its client has gone: the next in line
             flight.touches, self._touches = self._touches, []
         flight.close(self.queues, now_ms)
 
@@ -290,24 +290,25 @@ class Committer:
             _log.warning("a commit of %d runs failed: %r", len(flight.shares), error)
             await self._find_out(flight, error)
         else:
-            self._conclude_all(flight, committed.verdicts)
+            self._conclude_all(flight, committed)
             self._hand_out(flight, committed)
         finally:
             self._in_flight -= 1
             self._cache.shrink(self._holds)
             self.wake()
 
-    def _conclude_all(self, flight: Flight, verdicts: Sequence[Verdict]) -> None:
+    def _conclude_all(self, flight: Flight, committed: Committed) -> None:
         """Answer or decide again; then give the tasks that went straight to pollers."""
         accepted: set[Unit] = set()
-        for unit, verdict in zip(flight.units, verdicts, strict=True):
+        taken = Counter(lease.queue for leases in committed.claimed for lease in leases)
+        for unit, verdict in zip(flight.units, committed.verdicts, strict=True):
             if isinstance(verdict, Accepted):
                 accepted.add(unit)
         for grant in flight.grants:
             self._handout.grant(grant, accepted)
         for unit in flight.units:
             if unit in accepted:
-                self._concluder.conclude(unit)
+                self._concluder.conclude(unit, taken)
             else:
                 self._concluder.decide_again(unit)
 

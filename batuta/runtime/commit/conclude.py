@@ -76,9 +76,12 @@ class Concluder:
         self._holds[workflow_id].first[:0] = share.commands
         self._release(workflow_id)
 
-    def conclude(self, unit: Unit) -> None:
+    def conclude(self, unit: Unit, taken: dict[str, int] | None = None) -> None:
         """Tell the callers of a unit that is durable, or that had nothing to write.
 
+        ``taken`` is how many tasks of each queue the claims of the same commit were given. As many
+        of those it has put there leave the queue no fuller than it was: nobody is told of them,
+        and so a step that is claimed in its own commit has no other poller look in vain.
         What is durable stays so: a bug on the way to a caller is logged, and the run comes free.
         A run of the unit that nothing was written to has had no version check, whatever the
         others had: one that a Send was meant for and that a command came to afterwards.
@@ -88,7 +91,7 @@ class Concluder:
                 self._look_again(share)
                 continue
             try:
-                self._tell(share)
+                self._tell(share, taken or {})
             except Exception as error:  # noqa: BLE001  as said
                 _log.exception("telling the callers of a committed run failed")
                 self._cache.drop(share.execution.workflow.workflow_id)
@@ -97,14 +100,17 @@ class Concluder:
             finally:
                 self._release(share.execution.workflow.workflow_id)
 
-    def _tell(self, share: Share) -> None:
+    def _tell(self, share: Share, taken: dict[str, int]) -> None:
         if share.is_damaged:
             self._cache.drop(share.execution.workflow.workflow_id)
         elif share.entries:
             self._cache.put(share.execution)
             self._on_commit(share)
             for enqueue in share.enqueued.values():
-                self._queues.hint(enqueue.queue)
+                if taken.get(enqueue.queue):
+                    taken[enqueue.queue] -= 1
+                else:
+                    self._queues.hint(enqueue.queue)
             for key in share.freed:
                 self._queues.hint_limit(key)
         for submitted in share.commands:

@@ -89,16 +89,20 @@ class Flight:
         following = [
             (queue, waiter)
             for queue, submitted in self.followers
-            # One whose caller wants no task any more (a node that drains) is an update alone.
-            if (waiter := submitted.poll_worker) is not None and waiter.is_open()
+            # One whose caller wants no task any more (a node that drains) is an update alone; one
+            # whose claim is under way still, after a commit that failed, is answered by that.
+            if (waiter := submitted.poll_worker) is not None
+            and waiter.is_open()
+            and not waiter.is_reserved
         ]
         for queue, waiter in following:
             queue.waiters.append(waiter)
         self._lease_directly(queues, now_ms)
-        for queue, waiter in following:
-            if waiter.is_reserved:
-                continue
-            queue.waiters.remove(waiter)
+        followers = [(queue, waiter) for queue, waiter in following if not waiter.is_reserved]
+        for queue, waiter in reversed(followers):
+            last = queue.waiters.pop()
+            assert last is waiter, "nobody has come to the line since they did"
+        for queue, waiter in followers:
             if queue.may_have:
                 waiter.is_reserved = True
                 self.claims.append(ClaimWanted(queue, waiter))

@@ -34,10 +34,11 @@ _log = logging.getLogger(__name__)
 class Hold:
     """Why a run is busy: how many batches or fetches have it, and who waits behind them."""
 
-    __slots__ = ("count", "first", "waiting")
+    __slots__ = ("count", "first", "share", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, share: Share | None = None) -> None:
         self.count = 1
+        self.share = share  # its part of the batch
         self.first: list[Submitted] = []  # decided again before those who wait
         self.waiting: deque[Submitted] = deque()
 
@@ -53,6 +54,11 @@ class Holds(dict[str, Hold]):
             return []
         del self[workflow_id]
         return [*hold.first, *hold.waiting]
+
+    def is_ahead(self, workflow_id: str, seq: int) -> bool:
+        """Say whether a batch that may not be durable yet writes this task."""
+        hold = self.get(workflow_id)
+        return hold is not None and (hold.share is None or seq in hold.share.task_puts)
 
 
 class Gatherer:
@@ -102,7 +108,7 @@ class Gatherer:
                 hold.waiting.append(submitted)
                 flight.to_load.append(workflow_id)
                 return
-            share = flight.shares[workflow_id] = Share(execution, Unit())
+            share = hold.share = flight.shares[workflow_id] = Share(execution, Unit())
         self._decide(share, submitted, flight, now_ms)
 
     def _execution(self, submitted: Submitted) -> Execution | None:
@@ -215,8 +221,8 @@ class Gatherer:
             execution = new_execution(command, graph) if graph is not None else None
         if execution is None:
             return None
-        self.holds[workflow_id] = Hold()
         share = flight.shares[workflow_id] = Share(execution, sender.unit)
+        self.holds[workflow_id] = Hold(share)
         return share
 
     def _follow(self, share: Share, submitted: Submitted, flight: Flight, now_ms: int) -> None:

@@ -17,9 +17,10 @@ from batuta.runtime.clock import pause
 from batuta.runtime.commit.batch import Unit
 from batuta.runtime.commit.cache import Cache, build
 from batuta.runtime.commit.flight import ClaimWanted, Flight, Grant, polled_view
+from batuta.runtime.commit.gather import Holds
 from batuta.runtime.definitions import Definitions
 from batuta.runtime.fetch import whole_polled
-from batuta.runtime.queues import Queues, Waiter
+from batuta.runtime.queues import FURTHER, Queues, Waiter
 from batuta.runtime.view import Polled
 from batuta.store.base import Committed, Store, Touch
 
@@ -34,7 +35,7 @@ class Handout:
 
     Args:
         touch: Puts a heartbeat or a give-back into the next batch.
-        is_busy: Whether memory is ahead of the disk for a run.
+        holds: The busy runs: memory may be ahead of the disk for them.
         spawn: Runs a coroutine beside the pump.
     """
 
@@ -46,7 +47,7 @@ class Handout:
         queues: Queues,
         definitions: Definitions,
         touch: "Callable[[Touch], asyncio.Future[int | None]]",
-        is_busy: Callable[[str], bool],
+        holds: Holds,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._store = store
@@ -54,7 +55,7 @@ class Handout:
         self._queues = queues
         self._definitions = definitions
         self._touch = touch
-        self._is_busy = is_busy
+        self._holds = holds
         self._spawn = spawn
 
     def grant(self, grant: Grant, accepted: set[Unit]) -> None:
@@ -71,14 +72,19 @@ class Handout:
 
     def hand_out(self, flight: Flight, committed: Committed) -> None:
         """Answer the pollers that asked the table, and the heartbeats."""
-        for wanted, leases in zip(flight.claims, committed.claimed, strict=True):
-            if len(leases) == wanted.waiter.count:
-                self._queues.serve(wanted.queue)
-            elif wanted.hint_count == wanted.queue.hint_count:
+        found = list(zip(flight.claims, committed.claimed, strict=True))
+        for wanted, leases in found:
+            is_short = len(leases) < wanted.waiter.count
+            if is_short and wanted.hint_count == wanted.queue.hint_count:
                 # Else it may have been read before another batch, in flight beside it, wrote.
                 wanted.queue.may_have = False
+        for wanted, leases in reversed(found):  # the first in line goes to its head again
             if not leases:
                 self._queues.put_back(wanted.queue, wanted.waiter)
+        for wanted, leases in found:
+            if len(leases) == wanted.waiter.count:
+                self._queues.serve(wanted.queue, FURTHER)
+            if not leases:
                 continue
             if not all(self._is_in_memory(lease) for lease in leases):
                 self._spawn(self._answer_claim(wanted, leases))
@@ -89,16 +95,22 @@ class Handout:
                 touching.answer.set_result(flight.now_ms if is_done else None)
 
     def _is_in_memory(self, lease: Lease) -> bool:
-        """Say whether memory has the task as committed; another node may have made it."""
+        """Say whether memory has the task as committed; another node may have made it.
+
+        A large run is busy nearly always, with other tasks of it: to load it for each claim
+        would cost the square of their number.
+        """
         execution = self._cache.peek(lease.workflow_id)
-        return (
-            execution is not None
-            and not self._is_busy(lease.workflow_id)
-            and execution.task(lease.task_id) is not None
-        )
+        seq = execution.by_id.get(lease.task_id) if execution is not None else None
+        return seq is not None and not self._holds.is_ahead(lease.workflow_id, seq)
 
     async def _answer_claim(self, wanted: ClaimWanted, leases: list[Lease]) -> None:
         """Read the runs of claimed tasks as committed, then answer the poller."""
+        polled = await self._read_claimed(leases)
+        if not wanted.waiter.resolve(polled):
+            self.give_back(polled)
+
+    async def _read_claimed(self, leases: list[Lease]) -> list[Polled]:
         ids = list(dict.fromkeys(lease.workflow_id for lease in leases))
         polled: list[Polled] = []
         try:
@@ -112,25 +124,24 @@ class Handout:
                 view = polled_view(execution, lease)
                 if view is not None:
                     polled.append(view)
-            polled = await whole_polled(self._store, polled)
+            return await whole_polled(self._store, polled)
         except StoreError:
-            polled = []
             _log.warning("tasks claimed but not read are given back", exc_info=True)
             self.give_back_leases(leases)
         except Exception:  # noqa: BLE001  one run that cannot be read
+            if len(leases) > 1:  # it must not keep the others from their worker
+                return [one for lease in leases for one in await self._read_claimed([lease])]
             # A run that cannot be read would be claimed again at once, for ever, by every
             # poller: its lease keeps it away from them until it ends.
             _log.exception("tasks claimed cannot be read: %s", ids)
-            polled = []
-        if not wanted.waiter.resolve(polled):
-            self.give_back(polled)
+        return []
 
     def _learn(self, lease: Lease, fresh: Execution) -> Execution:
         """Note a lease in the run that memory has, or keep the one just read."""
         cached = self._cache.peek(lease.workflow_id)
         if cached is not None and cached.workflow.version >= fresh.workflow.version:
             cached.leases[lease.task_id] = lease
-        elif not self._is_busy(lease.workflow_id):
+        elif lease.workflow_id not in self._holds:
             self._cache.put(fresh)
         return fresh
 
@@ -159,6 +170,8 @@ class Handout:
             _log.warning("tasks whose payloads cannot be read are given back", exc_info=True)
             self.give_back(polled)
             whole = []
+        except Exception:  # noqa: BLE001  one payload that cannot be read: as a run
+            whole = await self._read_claimed([one.lease for one in polled])
         if not waiter.resolve(whole):
             self.give_back(whole)
 
