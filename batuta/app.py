@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 SWITCH_INTERVAL_S = 0.0001  # a writer thread waits this long for the interpreter at most; with
 # Python's own 5 ms a batch that takes 2 ms took 14 (STACK.md 2, bench/micro/commit_sqlite.py)
+# When to look for cycles: with Python's own (700, 10, 10) a third of a server's time went into
+# looking through the runs in memory, up to 0.9 s at once; a step leaves no cycle behind
+# (tests/counts/test_memory.py).
+COLLECT_AFTER = (5_000, 20, 10)
 NODE_BYTES = 3  # of a node's name; two nodes of one store must differ, a restart should
 
 _log = logging.getLogger(__name__)
@@ -114,6 +119,7 @@ def _sweeps(
 async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
     """Give a live engine on the configured store, without HTTP; drained at the end."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.set_threshold(*COLLECT_AFTER)
     store = await open_store(settings.db)
     folder = blob_folder(settings)
     try:

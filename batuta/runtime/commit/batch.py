@@ -252,6 +252,14 @@ class Unit:
         self.has_stored_sends |= other.has_stored_sends
         other.shares = []
 
+    def dissolve(self) -> None:
+        """Let the runs go once all callers are told.
+
+        Unit and share name each other: what they hold would be left to the collector of cycles,
+        which costs as much as the step itself.
+        """
+        self.shares = []
+
     def decision(self) -> Decision:
         """Return the unit as the store takes it; runs without a change are left out."""
         return Decision([share.run_changes() for share in self.shares if share.entries])

@@ -1,6 +1,7 @@
 """Executions in memory, bounded in bytes; the store can always give them again."""
 
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Container, Iterable
 
 from batuta.core.apply import RUN_PAYLOADS, set_payload
 from batuta.core.execution import Execution
@@ -16,7 +17,7 @@ class Cache:
 
     def __init__(self, bytes_max: int = CACHE_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
-        self._runs: dict[str, Execution] = {}
+        self._runs: OrderedDict[str, Execution] = OrderedDict()
         self._sizes: dict[str, int] = {}
         self._behind: dict[str, Execution] = {}  # as committed once; about to be read again
         self.size_bytes = 0
@@ -26,9 +27,9 @@ class Cache:
 
     def get(self, workflow_id: str) -> Execution | None:
         """Return a run and make it the most recently used one."""
-        execution = self._runs.pop(workflow_id, None)
+        execution = self._runs.get(workflow_id)
         if execution is not None:
-            self._runs[workflow_id] = execution
+            self._runs.move_to_end(workflow_id)
         return execution
 
     def peek(self, workflow_id: str) -> Execution | None:
@@ -43,8 +44,8 @@ class Cache:
             return
         self.size_bytes += execution.size_bytes - self._sizes.get(workflow_id, 0)
         self._sizes[workflow_id] = execution.size_bytes
-        self._runs.pop(workflow_id, None)
         self._runs[workflow_id] = execution
+        self._runs.move_to_end(workflow_id)
 
     def drop(self, workflow_id: str) -> None:
         """Forget a run; it is loaded again when it is wanted."""
@@ -67,15 +68,18 @@ class Cache:
         """Return what ``set_behind`` has kept, once."""
         return self._behind.pop(workflow_id, None)
 
-    def shrink(self, held: Iterable[str]) -> None:
-        """Forget the least recently used runs until the bound is kept, except ``held``."""
-        if self.size_bytes <= self._bytes_max:
-            return
-        kept = set(held)
-        for workflow_id in list(self._runs):
+    def shrink(self, held: Container[str]) -> None:
+        """Forget the least recently used runs until the bound is kept, except ``held``.
+
+        Costs what it forgets, not what there is; a held run is in use, and so the newest.
+        """
+        for _ in range(len(self._runs)):
             if self.size_bytes <= self._bytes_max:
                 return
-            if workflow_id not in kept:
+            workflow_id = next(iter(self._runs))
+            if workflow_id in held:
+                self._runs.move_to_end(workflow_id)
+            else:
                 self.drop(workflow_id)
 
 

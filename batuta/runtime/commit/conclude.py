@@ -63,6 +63,7 @@ class Concluder:
         """Read the runs of a unit anew and decide its commands on what is stored."""
         for share in unit.shares:
             self._look_again(share)
+        unit.dissolve()
 
     def _look_again(self, share: Share) -> None:
         for submitted in share.commands:
@@ -99,6 +100,7 @@ class Concluder:
                     submitted.refuse(error)
             finally:
                 self._release(share.execution.workflow.workflow_id)
+        unit.dissolve()
 
     def _tell(self, share: Share, taken: dict[str, int]) -> None:
         if share.is_damaged:
@@ -135,6 +137,7 @@ class Concluder:
             hold = self._holds[workflow_id]
             hold.first[:0] = again
             self._release(workflow_id)
+        unit.dissolve()
 
     def give_up(self, unit: Unit, error: Exception) -> None:
         """Refuse a unit's commands: the store would not take them."""
