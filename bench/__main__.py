@@ -1,87 +1,115 @@
-"""``make bench``: all figures in one run, medians with their spread, as a table and as JSON."""
+"""``make bench``: figures of this machine, medians with their spread, as a table and as JSON.
+
+make bench                                              all parts, five passes, bounded sizes
+make bench ARGS="--passes 1 --scale 0.1"                a quick look
+make bench ARGS="--only http"                           one part
+make bench ARGS="--only open-runs --count 100000"       a large one, asked for by its size
+"""
 
 import argparse
 import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
-from bench.load import facts, http, inprocess
 from bench.load.machine import ForeignCpu, describe
+from bench.parts import PARTS, Figures
 
-# What part 3 of the plan asks for, as (figure, target, "more" or "less" is better).
-TARGETS: dict[str, tuple[float, str]] = {
-    "one_step_runs_per_s": (6_000, "more"),
-    "ten_step_chains_per_s": (900, "more"),
-    "http_tasks_per_s": (4_000, "more"),
-    "http_idle_chain_p50_ms": (12, "less"),
-    "cold_start_s": (0.5, "less"),
-    "idle_rss_mb": (70, "less"),
+# What part 3 of the plan asks for of a quiet machine of two cores: at least, or at most.
+AT_LEAST = {"one_step_runs_per_s": 6_000, "ten_steps_runs_per_s": 900}
+AT_LEAST |= {"http_ten_steps_tasks_per_s": 4_000}
+AT_MOST = {
+    "http_idle_chain_p50_ms": 12,
+    "fan_out_100_p50_ms": 16,
+    "fan_out_1000_p50_ms": 100,
+    "completion_ratio": 1.3,
+    "cold_start_s": 0.5,
+    "idle_rss_mb": 70,
+    "installed_mb": 90,
+    "open_runs_ready_after_kill_s": 2,
+    "open_runs_rss_kb_per_run": 1.5,
+    "finished_runs_get_p50_ms": 5,
+    "finished_runs_list_p50_ms": 10,
+}
+TARGETS = {name: f">= {least}" for name, least in AT_LEAST.items()} | {
+    name: f"<= {most}" for name, most in AT_MOST.items()
 }
 
 
 def main() -> None:
     """Measure, print the table, write the JSON report."""
     options = _options()
-    foreign = ForeignCpu()
-    passes: list[dict[str, Any]] = []
-    foreign.start()
+    names = options.only or list(PARTS)
+    found: dict[str, list[Figures]] = {name: [] for name in names}
+    foreign: dict[str, list[float]] = {name: [] for name in names}
     for number in range(options.passes):
-        with tempfile.TemporaryDirectory(prefix="batuta-bench-") as name:
-            passes.append(_one_pass(Path(name), options.scale))
-        print(f"pass {number + 1} of {options.passes} done", file=sys.stderr, flush=True)
-    figures = {key: _spread([found[key] for found in passes]) for key in passes[0]}
+        for name in names:
+            figures, cores = _measure(name, options)
+            found[name].append(figures)
+            foreign[name].append(cores)
+            line = f"pass {number + 1} of {options.passes}: {name} done"
+            print(line, file=sys.stderr, flush=True)
     report = {
         "machine": describe(),
         "durability": "SQLite WAL, synchronous=FULL",
-        "foreign_cores": foreign.stop(),
         "passes": options.passes,
-        "figures": figures,
+        "scale": options.scale,
+        "parts": {
+            name: {
+                "foreign_cores": _spread(foreign[name]),
+                "figures": {key: _spread([one[key] for one in found[name]]) for key in first},
+            }
+            for name, (first, *_) in found.items()
+        },
     }
     options.report.parent.mkdir(parents=True, exist_ok=True)
     options.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     _print(report, options.report)
 
 
-def _one_pass(folder: Path, scale: float) -> dict[str, Any]:
-    runs, chains, idle = int(12_000 * scale), int(1_500 * scale), int(200 * scale)
-    uvloop_run = uvloop.run
-    for part in ("inprocess", "facts", "busy"):
-        (folder / part).mkdir()
-    figures: dict[str, Any] = uvloop_run(
-        inprocess.measure(folder / "inprocess", runs=runs, chains=chains, idle=idle)
-    )
-    figures |= uvloop_run(facts.busy_commit_ms(folder / "busy", seconds=3 * scale))
-    figures |= http.measure(folder, runs=int(1_500 * scale), idle=int(100 * scale))
-    figures |= facts.start_and_memory(folder / "facts")
-    return figures
+def _measure(name: str, options: argparse.Namespace) -> tuple[Figures, float]:
+    """Return one pass of a part, and the cores that others used meanwhile."""
+    part, foreign = PARTS[name], ForeignCpu()
+    with tempfile.TemporaryDirectory(prefix="batuta-bench-", dir=options.folder) as folder:
+        foreign.start()
+        figures = part.measure(Path(folder), options.scale, options.count or part.count)
+        return figures, foreign.stop()
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def _print(report: dict[str, Any], path: Path) -> None:
     machine = report["machine"]
     print(f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, ", end="")
-    print(f"SQLite {machine['sqlite']}, {report['durability']}; ", end="")
-    print(f"others used {report['foreign_cores']} cores meanwhile")
-    print(f"{'figure':28} {'median':>10} {'min':>10} {'max':>10} {'target':>10}")
-    for name, found in report["figures"].items():
-        target, _ = TARGETS.get(name, ("", ""))
-        row = f"{name:28} {found['median']:>10} {found['min']:>10} {found['max']:>10}"
-        print(f"{row} {target!s:>10}")
-    print(f"report: {path}")
+    print(f"SQLite {machine['sqlite']}, {report['durability']}")
+    for name, part in report["parts"].items():
+        foreign = part["foreign_cores"]
+        print(f"\n{name}: {PARTS[name].about}; others used {foreign['median']} cores", end="")
+        print(f" ({foreign['min']} - {foreign['max']})")
+        print(f"  {'figure':42} {'median':>10} {'min':>10} {'max':>10} {'target':>10}")
+        for key, found in part["figures"].items():
+            row = f"  {key:42} {found['median']:>10} {found['min']:>10} {found['max']:>10}"
+            print(f"{row} {TARGETS.get(key, ''):>10}".rstrip())
+    print(f"\nreport: {path}")
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="make bench ARGS=...",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(f"{part.name:14} {part.about}" for part in PARTS.values()),
+    )
+    parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be repeated")
     parser.add_argument("--passes", type=int, default=5, help="how often each figure is taken")
     parser.add_argument("--scale", type=float, default=1.0, help="0.1 for a quick look")
+    parser.add_argument("--count", type=int, default=0, help="of the idle workers, or of the runs")
+    parser.add_argument("--folder", type=Path, help="where the databases are; else the system's")
     parser.add_argument("--report", type=Path, default=Path("build/bench.json"))
     return parser.parse_args()
 

@@ -1,7 +1,9 @@
-"""Runs with workers in the server's process: one step, chains of ten, and an idle chain.
+"""Runs with workers in the server's process: throughput, runs alone, and an idle chain.
 
 The client, the workers and the engine share one process and one event loop; the SQLite store is
-durable (synchronous=FULL). A run counts when its last report is on disk.
+durable (synchronous=FULL). A run counts when its last report is on disk. "Alone" is one run after
+the other on an idle engine, from its start to its end. CPU is that of the whole process, the
+store's thread, the workers and the client included.
 """
 
 import asyncio
@@ -21,60 +23,59 @@ from batuta.runtime.view import StartRequest
 from batuta.workers.function import task, task_functions
 from batuta.workers.local import LocalTransport
 from batuta.workers.loop import Workers
+from bench.load import shapes
+from bench.load.shapes import Shape
 
 LANES = 200  # workers of the one task type; also the number of clients that start runs
-INPUT = Payload(b'{"x": 1}')
+
+# (shape, how many runs alone at scale 1)
+ALONE = (
+    (shapes.fan_out(100), 40),
+    (shapes.fan_out(1_000), 10),
+    (shapes.fan_out(5_000), 3),
+    (shapes.TREE, 20),
+    (shapes.loop(1_000), 4),
+)
 
 
-@task("bench_step", inline=True, concurrency=LANES)
+@task(shapes.TASK_TYPE, inline=True, concurrency=LANES)
 async def bench_step(x: int) -> dict[str, Any]:
     """Answer at once: what is measured is the engine."""
     return {"v": x}
 
 
-def definition(name: str, steps: int) -> dict[str, Any]:
-    """Return a chain of ``steps`` SIMPLE tasks; each takes the input's x."""
-    return {
-        "name": name,
-        "version": 1,
-        "tasks": [
-            {
-                "name": "bench_step",
-                "taskReferenceName": f"s{number}",
-                "type": "SIMPLE",
-                "inputParameters": {"x": "${workflow.input.x}"},
-            }
-            for number in range(steps)
-        ],
-    }
+@asynccontextmanager
+async def live_engine(folder: Path) -> AsyncIterator[Engine]:
+    """Give an engine on the SQLite file of a folder with every shape registered."""
+    async with app.open_engine(Settings(db=str(folder / "bench.db"))) as engine:
+        await engine.definitions.put_workflow_defs(shapes.definitions(), overwrite=True)
+        yield engine
 
 
 @asynccontextmanager
-async def live_engine(folder: Path) -> AsyncIterator[Engine]:
-    """Give an engine on a new SQLite file with the chains registered and workers running."""
-    settings = Settings(db=str(folder / "bench.db"))
-    async with app.open_engine(settings) as engine:
-        definitions = [definition("one_step", 1), definition("ten_steps", 10)]
-        await engine.definitions.put_workflow_defs(definitions, overwrite=True)
-        workers = Workers(LocalTransport(engine), list(task_functions({"bench_step": bench_step})))
-        workers.start()
-        try:
-            yield engine
-        finally:
-            await workers.drain(5_000)
+async def working(engine: Engine) -> AsyncIterator[None]:
+    """Have LANES workers in this process."""
+    functions = list(task_functions({"bench_step": bench_step}))
+    workers = Workers(LocalTransport(engine), functions)
+    workers.start()
+    try:
+        yield
+    finally:
+        await workers.drain(5_000)
 
 
 class Ends:
-    """Counts the runs that end, as the journal's listeners see them."""
+    """Counts the runs of one workflow that end, as the journal's listeners see them."""
 
     def __init__(self, engine: Engine) -> None:
         self._left = 0
+        self._workflow = ""
         self._done = asyncio.Event()
         engine.listeners.append(self._on_commit)
 
-    def expect(self, count: int) -> None:
+    def expect(self, shape: Shape, count: int) -> None:
         """Wait for ``count`` more ends from now on."""
-        self._left = count
+        self._workflow, self._left = shape.workflow, count
         self._done.clear()
 
     async def wait(self) -> None:
@@ -82,72 +83,105 @@ class Ends:
         await self._done.wait()
 
     def _on_commit(self, share: Share) -> None:
-        if share.execution.workflow.status.is_terminal:
+        workflow = share.execution.workflow
+        if workflow.status.is_terminal and workflow.name == self._workflow:
+            assert workflow.status == "COMPLETED", f"{workflow.name}: {workflow.reason}"
             self._left -= 1
             if self._left <= 0:
                 self._done.set()
 
 
-async def runs_per_s(engine: Engine, ends: Ends, name: str, count: int) -> float:
-    """Start ``count`` runs by LANES clients and return how many end in a second."""
-    ends.expect(count)
-    started = time.perf_counter()
+async def start(engine: Engine, shape: Shape) -> str:
+    """Start one run and return its id."""
+    return await engine.start(StartRequest(name=shape.workflow, input=Payload(shape.input)))
+
+
+async def start_many(engine: Engine, shape: Shape, count: int) -> None:
+    """Start ``count`` runs by LANES clients."""
     left = iter(range(count))
 
     async def client() -> None:
         for _ in left:
-            await engine.start(StartRequest(name=name, input=INPUT))
+            await start(engine, shape)
 
-    await asyncio.gather(*(client() for _ in range(LANES)))
+    await asyncio.gather(*(client() for _ in range(min(LANES, count))))
+
+
+async def together(engine: Engine, ends: Ends, shape: Shape, count: int) -> dict[str, float]:
+    """Start ``count`` runs as fast as they are taken; return runs a second and CPU a task."""
+    ends.expect(shape, count)
+    started, cpu = time.perf_counter(), time.process_time()
+    await start_many(engine, shape, count)
     await ends.wait()
-    return count / (time.perf_counter() - started)
+    elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu
+    return {
+        "runs_per_s": round(count / elapsed),
+        "cpu_us_per_task": round(cpu / count / shape.tasks * 1e6, 1),
+    }
 
 
-async def idle_chain_ms(engine: Engine, ends: Ends, count: int) -> dict[str, float]:
-    """Run ten-step chains one at a time; return p50 and p99 from start to end in ms."""
+async def alone(engine: Engine, ends: Ends, shape: Shape, count: int) -> dict[str, float]:
+    """Do runs one after the other; return ms of each, p50 and p99, and CPU a task."""
     times: list[float] = []
+    cpu = time.process_time()
     for _ in range(count):
-        ends.expect(1)
+        ends.expect(shape, 1)
         started = time.perf_counter()
-        await engine.start(StartRequest(name="ten_steps", input=INPUT))
+        await start(engine, shape)
         await ends.wait()
         times.append((time.perf_counter() - started) * 1_000)
-    times.sort()
+    cpu = time.process_time() - cpu
+    return {**percentiles(times), "cpu_us_per_task": round(cpu / count / shape.tasks * 1e6, 1)}
+
+
+def percentiles(times_ms: list[float]) -> dict[str, float]:
+    """Return p50 and p99 (the largest, of fewer than 100) of times in ms."""
+    times_ms = sorted(times_ms)
     return {
-        "p50": round(statistics.median(times), 2),
-        "p99": round(times[max(int(len(times) * 0.99) - 1, 0)], 2),
+        "p50_ms": round(statistics.median(times_ms), 2),
+        "p99_ms": round(times_ms[min(int(len(times_ms) * 0.99), len(times_ms) - 1)], 2),
     }
 
 
 async def single_commit_ms(engine: Engine, count: int) -> float:
-    """Return the median of one command alone: a heartbeat-sized commit, start to answer."""
+    """Return the median of one command alone: a start, to its answer."""
     times: list[float] = []
     for _ in range(count):
         started = time.perf_counter()
-        await engine.start(StartRequest(name="parked", input=INPUT))
+        await start(engine, shapes.PARKED)
         times.append((time.perf_counter() - started) * 1_000)
     return round(statistics.median(times), 3)
 
 
-PARKED = {
-    "name": "parked",
-    "version": 1,
-    "tasks": [{"name": "wait", "taskReferenceName": "wait", "type": "WAIT"}],
-}
+def named(prefix: str, figures: dict[str, float]) -> dict[str, float]:
+    """Return figures with a prefix to their names."""
+    return {f"{prefix}_{name}": value for name, value in figures.items()}
 
 
-async def measure(folder: Path, *, runs: int, chains: int, idle: int) -> dict[str, Any]:
-    """Return one pass of every in-process figure."""
-    async with live_engine(folder) as engine:
-        await engine.definitions.put_workflow_defs([PARKED], overwrite=True)
+async def measure(folder: Path, scale: float) -> dict[str, float]:
+    """Return one pass: throughput of short runs, an idle chain, and one commit alone."""
+    async with live_engine(folder) as engine, working(engine):
         ends = Ends(engine)
-        await runs_per_s(engine, ends, "one_step", runs // 10)  # warm-up: imports, page cache
-        figures: dict[str, Any] = {
-            "one_step_runs_per_s": round(await runs_per_s(engine, ends, "one_step", runs)),
-            "ten_step_chains_per_s": round(await runs_per_s(engine, ends, "ten_steps", chains)),
+        runs, chains, idle = int(12_000 * scale), int(1_500 * scale), max(int(200 * scale), 5)
+        await together(engine, ends, shapes.ONE_STEP, runs // 10)  # warm-up: imports, page cache
+        one = await together(engine, ends, shapes.ONE_STEP, runs)
+        ten = await together(engine, ends, shapes.TEN_STEPS, chains)
+        idle_chain = await alone(engine, ends, shapes.TEN_STEPS, idle)
+        return {
+            **named("one_step", one),
+            **named("ten_steps", ten),
+            **named("idle_chain", idle_chain),
+            "single_commit_p50_ms": await single_commit_ms(engine, idle),
         }
-        latency = await idle_chain_ms(engine, ends, idle)
-        figures["idle_chain_p50_ms"] = latency["p50"]
-        figures["idle_chain_p99_ms"] = latency["p99"]
-        figures["single_commit_p50_ms"] = await single_commit_ms(engine, idle)
-        return figures
+
+
+async def measure_alone(folder: Path, scale: float) -> dict[str, float]:
+    """Return one pass of the wide and the long runs: fan-outs, trees and loops."""
+    figures: dict[str, float] = {}
+    async with live_engine(folder) as engine, working(engine):
+        ends = Ends(engine)
+        await alone(engine, ends, shapes.fan_out(100), 3)  # warm-up
+        for shape, count in ALONE:
+            found = await alone(engine, ends, shape, max(round(count * scale), 1))
+            figures |= named(shape.title, found)
+    return figures
