@@ -43,6 +43,7 @@ from batuta.model.error import (
     InvalidError,
     NotFoundError,
     StoreError,
+    UnreadableError,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ ERRORS: tuple[tuple[type[BatutaError], int], ...] = (
     (ClosingError, 503),
     (BusyError, 429),
     (StoreError, 500),
+    (UnreadableError, 500),
 )
 _BUG = "an unexpected error; the server's log has the details"
 _HOSTNAME = socket.gethostname()

@@ -7,7 +7,8 @@ BatutaError
 ├── DeniedError          the caller may not                          -> HTTP 403
 ├── BusyError            too much work at once; come back later      -> HTTP 429
 ├── ClosingError         the server is draining                      -> HTTP 503
-└── StoreError           the database failed; nothing was promised   -> HTTP 500
+├── StoreError           the database failed; nothing was promised   -> HTTP 500
+└── UnreadableError      what is stored is damaged; waiting is vain  -> HTTP 500
 
 ``api/errors.py`` is the one place that turns them into responses.
 """
@@ -88,3 +89,9 @@ class StoreError(BatutaError):
 
     code = "STORE"
     is_retryable = True
+
+
+class UnreadableError(BatutaError):
+    """A stored row cannot be read; others can, and asking again would give the same."""
+
+    code = "UNREADABLE"

@@ -26,6 +26,7 @@ from batuta.core.graph import Graph, Snapshot, inner_lists, with_lists
 from batuta.model.change import Failure, NeedDefinition, PinnedDefinition
 from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
 from batuta.model.error import ConflictError, Fault, InvalidError, NotFoundError
+from batuta.runtime.quarantine.document import readable, snapshot, task_def, workflow_def
 from batuta.store.base import Catalog, Document
 
 WORKFLOW_DEF, TASK_DEF = "workflow_def", "task_def"
@@ -39,7 +40,6 @@ PIN_MS_MAX = 1_000  # how long a node starts what another node has registered an
 _log = logging.getLogger(__name__)
 
 _ENCODER = msgspec.json.Encoder()  # in the author's order, in which outputs are shown
-_SNAPSHOT_DECODER = msgspec.json.Decoder(Snapshot)
 
 
 class Definitions:
@@ -102,12 +102,12 @@ class Definitions:
         if document is None:
             wanted = f"version {version} of " if version else ""
             raise NotFoundError(f"no {wanted}workflow definition {name!r}; register it first")
-        return _workflow_def(document)
+        return workflow_def(document)
 
     async def list_workflow_defs(self, name: str | None = None) -> list[WorkflowDef]:
         """Return all versions of all definitions, or of one name."""
         documents = await self._catalog.list_documents(WORKFLOW_DEF, name)
-        return [_workflow_def(document) for document in documents]
+        return readable(documents, workflow_def)
 
     async def delete_workflow_def(self, name: str, version: int) -> None:
         """Remove one version; runs pinned to it go on.
@@ -165,11 +165,11 @@ class Definitions:
         document = await self._catalog.get_document(TASK_DEF, name)
         if document is None:
             raise NotFoundError(f"no task definition {name!r}; register it first")
-        return _task_def(document)
+        return task_def(document)
 
     async def list_task_defs(self) -> list[TaskDef]:
         """Return all task definitions by name."""
-        return [_task_def(d) for d in await self._catalog.list_documents(TASK_DEF)]
+        return readable(await self._catalog.list_documents(TASK_DEF), task_def)
 
     async def task_defs_of(self, names: Sequence[str]) -> dict[str, TaskDef]:
         """Return the registered ones of these task definitions, by name."""
@@ -177,7 +177,7 @@ class Definitions:
             registered = {found.name: found for found in await self.list_task_defs()}
             return {name: registered[name] for name in names if name in registered}
         documents = [await self._catalog.get_document(TASK_DEF, name) for name in names]
-        return {found.name: _task_def(found) for found in documents if found is not None}
+        return {found.name: task_def(found) for found in documents if found is not None}
 
     async def delete_task_def(self, name: str) -> None:
         """Remove a task definition; runs started before keep their snapshot.
@@ -224,10 +224,10 @@ class Definitions:
 
     async def pin_inline(self, definition: WorkflowDef) -> PinnedDefinition:
         """Return the stored snapshot of a definition that came with its start."""
-        registered = {d.name: d for d in await self.list_task_defs()}
+        registered = {d.name: d for d in await self._catalog.list_documents(TASK_DEF)}
         definition = await self._with_pinned_children(definition)
         used = {
-            task.name: registered[task.name]
+            task.name: task_def(registered[task.name])
             for task in _all_tasks(definition.tasks)
             if task.name in registered
         }
@@ -293,7 +293,7 @@ class Definitions:
         return graph
 
     def _keep(self, digest: str, body: bytes) -> Graph:
-        graph = Graph(_SNAPSHOT_DECODER.decode(body), digest)
+        graph = Graph(snapshot(digest, body), digest)
         self._graphs[digest] = graph
         self._graph_bytes[digest] = len(body) * GRAPH_BYTES_FACTOR
         while sum(self._graph_bytes.values()) > GRAPHS_BYTES_MAX and len(self._graphs) > 1:
@@ -373,21 +373,3 @@ def _pin(tasks: Sequence[WorkflowTask], versions: dict[str, int]) -> list[Workfl
             with_lists(task, lambda inner: _pin(inner, versions), sub_workflow_param=params)
         )
     return pinned
-
-
-def _workflow_def(document: Document) -> WorkflowDef:
-    found: WorkflowDef = replace(
-        read_workflow_def(msgspec.json.decode(document.body)),
-        create_time=document.created_at_ms,
-        update_time=document.updated_at_ms,
-    )
-    return found
-
-
-def _task_def(document: Document) -> TaskDef:
-    found: TaskDef = replace(
-        read_task_def(msgspec.json.decode(document.body)),
-        create_time=document.created_at_ms,
-        update_time=document.updated_at_ms,
-    )
-    return found

@@ -34,7 +34,7 @@ from batuta.runtime.clock import pause
 from batuta.runtime.commit.batch import Share
 from batuta.runtime.commit.committer import Committer
 from batuta.runtime.quarantine.backoff import BACK_OFF_MS, failed_again
-from batuta.store.base import PendingSend, Store
+from batuta.store.base import DueTimer, PendingSend, Store
 from batuta.store.failing import LEASE, SEND, Failing, Quarantine
 
 PASS_S = 1.0  # between two readings of the tables
@@ -112,7 +112,7 @@ class Timers:
         self._stored_since.clear()
         due = await self._store.due(self.now_ms() + HORIZON_MS, DUE_MAX)
         for timer in due.timers:
-            self._add_timer(timer.workflow_id, timer.task_id, timer.kind, timer.due_at_ms)
+            await self._add_timer(timer)
         for lease in due.leases:
             self._add_lease(lease)
         failed = {row.mark: row for row in due.failing if row.kind == SEND}
@@ -174,9 +174,15 @@ class Timers:
         """Return a run's rows that this node could not submit for a reason that is not theirs."""
         return [row for key, row in self._in_trouble.items() if key[0] == workflow_id]
 
-    def _add_timer(self, workflow_id: str, task_id: str, kind: TimerKind, due_at_ms: int) -> None:
-        job = _timer_job(workflow_id, task_id, kind, due_at_ms)
-        self._add((workflow_id, task_id, kind), due_at_ms, job)
+    async def _add_timer(self, timer: DueTimer) -> None:
+        run, task_id, due_at_ms = timer.workflow_id, timer.task_id, timer.due_at_ms
+        try:
+            kind = TimerKind(timer.kind)
+        except ValueError as error:
+            row = _row(run, timer.kind, task_id, mark=due_at_ms)
+            await self._note(failed_again(row, error, self.now_ms(), is_hopeless=True))
+            return
+        self._add((run, task_id, kind), due_at_ms, _timer_job(run, task_id, kind, due_at_ms))
 
     def _add_lease(self, lease: Lease) -> None:
         job = _lease_job(lease.workflow_id, lease.task_id, lease.poll_count)

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import msgspec
 
 from batuta.model.change import Change
-from batuta.model.command import TimerKind
 from batuta.model.execution import Lease, Task, Workflow
 from batuta.model.limit import Limit, LimitUse
 from batuta.model.payload import Payload
@@ -148,7 +147,7 @@ class DueTimer(msgspec.Struct, frozen=True, kw_only=True):
 
     workflow_id: str
     task_id: str
-    kind: TimerKind
+    kind: str  # a TimerKind, unless the row is damaged
     due_at_ms: int
 
 

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from batuta.model.change import Change, Release
-from batuta.model.error import StoreError
+from batuta.model.error import StoreError, UnreadableError
 from batuta.model.execution import Lease, TaskStatus, Workflow
 from batuta.model.payload import Payload
 from batuta.store.base import Accepted, RunChanges
@@ -256,11 +256,13 @@ async def test_a_run_is_found_by_the_spelling_of_its_id_alone(store: SqliteStore
     assert len(found[header.workflow_id].tasks) == 1
 
 
-async def test_a_document_that_cannot_be_read_is_an_error_of_the_store(store: SqliteStore) -> None:
+async def test_a_document_that_cannot_be_read_is_told_from_a_store_in_trouble(
+    store: SqliteStore,
+) -> None:
     header = await a_run(store)
     await store._writer.run(
         lambda connection: connection.execute("UPDATE workflow SET doc = '{}'").get
     )
 
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(UnreadableError, match="cannot be read"):
         await store.load([(header.workflow_id, 0)])

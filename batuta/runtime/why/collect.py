@@ -1,7 +1,7 @@
 """Collect the facts about a run and its sub-workflows' runs, and have them explained."""
 
 from batuta.core.execution import Execution
-from batuta.model.error import NotFoundError
+from batuta.model.error import NotFoundError, UnreadableError
 from batuta.model.limit import Limit, LimitUse
 from batuta.runtime.engine import Engine
 from batuta.runtime.view import Status
@@ -22,10 +22,17 @@ async def why(engine: Engine, workflow_id: str) -> Why:
 
     Raises:
         NotFoundError: No such run.
+        UnreadableError: Its rows, or its definition, are damaged.
     """
     execution = await engine.committer.committed(workflow_id, is_from_store=True)
     looking = _Looking(engine, await engine.status())
-    causes = await looking.causes(execution, depth=0)
+    try:
+        causes = await looking.causes(execution, depth=0)
+    except LookupError as error:
+        raise UnreadableError(
+            f"run {workflow_id!r} is damaged: its rows name {error}, which it does not have;"
+            " `batuta doctor` tells more"
+        ) from error
     return Why(
         workflow_id=workflow_id,
         status=execution.workflow.status.value,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import apsw
 import msgspec
 
-from batuta.model.error import StoreError
+from batuta.model.error import StoreError, UnreadableError
 
 BUSY_WAIT_MS = 5_000  # for a person's own sqlite3 shell; our own threads never wait for a lock
 CACHE_KIB = 65_536  # pages of the database that the writer keeps in memory
@@ -93,12 +93,19 @@ class ConnectionThread:
 
 
 def as_store_error(error: BaseException) -> BaseException:
-    """Return what a caller of the store gets: a StoreError for whatever the database did."""
+    """Return what a caller of the store gets: a StoreError for whatever the database did.
+
+    An UnreadableError when it gave what nobody can read: that says nothing about other rows.
+    """
     match error:
         case apsw.Error():
             told = f"{type(error).__name__}: {error}{_HINTS.get(type(error), '')}"
-        case msgspec.MsgspecError():
-            told = f"a stored document cannot be read: {error}"
+        case msgspec.MsgspecError() | UnicodeDecodeError():
+            unreadable = UnreadableError(
+                f"sqlite: a stored row cannot be read: {error}; `batuta doctor` names it"
+            )
+            unreadable.__cause__ = error
+            return unreadable
         case OSError():
             told = str(error)
         case _:

@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from batuta.core.journal import fold
-from batuta.model.execution import Task, TaskStatus, Workflow
+from batuta.model.execution import Task, TaskStatus, Workflow, WorkflowStatus
 from batuta.model.payload import Payload
 from batuta.store.blob.folder import Folder
 from batuta.store.blob.reference import REFERENCE_BYTES, Place, decode
@@ -25,6 +25,7 @@ from batuta.store.blob.reference import REFERENCE_BYTES, Place, decode
 FAULTS_MAX = 100  # that one scan gives; who has more has one cause, and needs no more to find it
 
 _LIVE = "coalesce(t.doc ->> 's', 'SCHEDULED') IN ('SCHEDULED', 'IN_PROGRESS') AND NOT t.retired"
+_STATUSES = ", ".join(f"'{status.value}'" for status in WorkflowStatus)
 _OPEN = "w.status IN ('RUNNING', 'PAUSED')"
 
 # Each gives one row for each fault, with what tells it from others.
@@ -83,6 +84,21 @@ RULES = {
         SELECT hex(workflow_id), seq, part FROM payload
         WHERE workflow_id NOT IN (SELECT id FROM workflow)
         AND workflow_id NOT IN (SELECT workflow_id FROM journal WHERE kind = 'remove')""",
+    "a definition can be read": """
+        SELECT kind, name, version FROM document WHERE NOT json_valid(CAST(body AS TEXT))
+        UNION ALL
+        SELECT 'snapshot', digest, 0 FROM snapshot WHERE NOT json_valid(CAST(body AS TEXT))""",
+    "an open run has its definition": f"""
+        SELECT hex(id), definition FROM workflow w
+        WHERE {_OPEN} AND definition NOT IN (SELECT digest FROM snapshot)""",
+    "a run's status has a name": f"""
+        SELECT hex(id), CAST(status AS BLOB) FROM workflow WHERE status NOT IN ({_STATUSES})""",
+    "a task's large payloads are there": """
+        SELECT hex(t.workflow_id), t.seq FROM task t
+        LEFT JOIN payload i ON i.workflow_id = t.workflow_id AND i.seq = t.seq AND i.part = 'input'
+        LEFT JOIN payload o ON o.workflow_id = t.workflow_id AND o.seq = t.seq AND o.part = 'output'
+        WHERE (t.input IS NULL AND t.input_size IS NOT NULL AND i.seq IS NULL)
+        OR (t.output IS NULL AND t.output_size IS NOT NULL AND o.seq IS NULL)""",
     "the file is whole": "SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
 }
 
@@ -118,8 +134,12 @@ def connect(path: Path) -> apsw.Connection:
 
 def _scan_rows(connection: apsw.Connection) -> Iterator[str]:
     for rule, statement in RULES.items():
-        for row in connection.execute(statement):
-            yield f"{rule}: {row}"
+        try:
+            for row in connection.execute(statement):
+                yield f"{rule}: {row}"
+        # One row's garbage is told below, by the run that it is in.
+        except (apsw.SQLError, UnicodeDecodeError) as error:
+            yield f"{rule}: cannot be told of all rows ({error})"
 
 
 # Only what is as short as a reference is looked at.
@@ -147,9 +167,14 @@ def _scan_blobs(connection: apsw.Connection, folder: Folder) -> Iterator[str]:
 
 def _scan_journals(connection: apsw.Connection) -> Iterator[str]:
     """Fold each run's journal: it gives the stored headers, and no task ends twice."""
-    for run, version, document in connection.execute("SELECT id, version, doc FROM workflow"):
-        stored = replace(msgspec.json.decode(_bytes(document), type=Workflow), version=version)
-        yield from _scan_journal(connection, run, stored)
+    headers = "SELECT id, version, CAST(doc AS BLOB) FROM workflow"
+    for run, version, document in connection.execute(headers):
+        try:
+            stored = replace(msgspec.json.decode(_bytes(document), type=Workflow), version=version)
+            yield from _scan_journal(connection, run, stored)
+        # Whatever is in a damaged row, the others are looked at as well.
+        except (msgspec.MsgspecError, UnicodeDecodeError, LookupError, ValueError) as error:
+            yield f"run {bytes(run).hex()} cannot be read: {error!r}"
 
 
 def _scan_journal(connection: apsw.Connection, run: Any, stored: Workflow) -> Iterator[str]:
@@ -157,12 +182,13 @@ def _scan_journal(connection: apsw.Connection, run: Any, stored: Workflow) -> It
     entries: list[Any] = [
         (version, at_ms, _bytes(document))
         for version, at_ms, document in connection.execute(
-            "SELECT version, at, changed FROM journal WHERE workflow_id = ? ORDER BY version",
+            "SELECT version, at, CAST(changed AS BLOB) FROM journal WHERE workflow_id = ?"
+            " ORDER BY version",
             (run,),
         )
     ]
     rows: Any = connection.execute(
-        "SELECT seq, doc FROM task WHERE workflow_id = ? AND NOT retired", (run,)
+        "SELECT seq, CAST(doc AS BLOB) FROM task WHERE workflow_id = ? AND NOT retired", (run,)
     )
     tasks = {seq: msgspec.json.decode(_bytes(document), type=Task) for seq, document in rows}
     header, folded = fold(entries)

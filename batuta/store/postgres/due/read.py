@@ -2,7 +2,6 @@
 
 # ruff: noqa: S608 - what is put into the SQL here are expressions of this package
 
-from batuta.model.command import TimerKind
 from batuta.store.base import Due, DueTimer, PendingSend
 from batuta.store.failing import LEASE, SEND, Failing
 from batuta.store.postgres.judge import is_id
@@ -67,7 +66,7 @@ async def due(session: Session, until_ms: int, limit: int) -> Due:
             DueTimer(
                 workflow_id=row["workflow_id"],
                 task_id="" if row["task_id"] == WHOLE_RUN else row["task_id"],
-                kind=TimerKind(row["kind"]),
+                kind=row["kind"],
                 due_at_ms=row["due_at"],
             )
             for row in timers

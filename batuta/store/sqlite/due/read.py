@@ -2,6 +2,9 @@
 
 # ruff: noqa: S608 - what is put into the SQL here are expressions of this package
 
+import contextlib
+from typing import Any
+
 import apsw
 import msgspec
 
@@ -22,6 +25,12 @@ SELECT json_group_array(json_object(
 """
 _EXPIRED = f"""
 SELECT json_group_array(json({lease_json("late")})) FROM (
+    SELECT * FROM lease WHERE attempts = 0 AND expires_at <= :until
+    ORDER BY expires_at, task_id LIMIT :limit
+) late
+"""
+_EXPIRED_EACH = f"""
+SELECT CAST({lease_json("late")} AS BLOB) FROM (
     SELECT * FROM lease WHERE attempts = 0 AND expires_at <= :until
     ORDER BY expires_at, task_id LIMIT :limit
 ) late
@@ -79,14 +88,14 @@ def due(connection: apsw.Connection, until_ms: int, limit: int) -> Due:
     """Return what wants a command; see ``Store.due``."""
     asked = {"until": until_ms, "limit": limit}
     timers = connection.execute(_TIMERS, asked).get
-    leases = connection.execute(_EXPIRED, asked).get
+    leases = _expired(connection, asked)
     row = connection.execute(_SENDS, asked).fetchone()
     failed = connection.execute(_FAILING_DUE, asked).get
     assert row is not None, "an aggregate without GROUP BY has one row"
     cut = Cut(row[1])
     return Due(
         timers=msgspec.json.decode(timers, type=list[DueTimer]),
-        leases=_LEASES.decode(leases),
+        leases=leases,
         sends=[
             PendingSend(send_id=send_id, workflow_id=workflow_id, document=cut.bytes(size))
             for send_id, workflow_id, size in msgspec.json.decode(
@@ -95,6 +104,19 @@ def due(connection: apsw.Connection, until_ms: int, limit: int) -> Due:
         ],
         failing=_FAILINGS.decode(failed),
     )
+
+
+def _expired(connection: apsw.Connection, asked: dict[str, int]) -> list[Lease]:
+    """Return ended leases; a damaged one does not keep the others from being seen."""
+    try:
+        return _LEASES.decode(connection.execute(_EXPIRED, asked).get)
+    except (UnicodeDecodeError, msgspec.MsgspecError):
+        found = []
+        rows: list[Any] = connection.execute(_EXPIRED_EACH, asked).fetchall()
+        for [document] in rows:
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                found.append(msgspec.json.decode(document, type=Lease))
+        return found
 
 
 def failing(connection: apsw.Connection, workflow_id: str | None, limit: int) -> list[Failing]:
