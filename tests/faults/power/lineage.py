@@ -105,6 +105,36 @@ class Lineage:
         self.losses += 1
         await self.look()
 
+    async def fill(self, times: int) -> list[float]:
+        """Live with a disk that is full now and then; return how long until it was used again."""
+        store = await self._open()
+        engine = self._engine(store)
+        clients = [asyncio.create_task(self._client(engine)) for _ in range(CLIENTS)]
+        back_s = []
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                for _ in range(times):
+                    await self._until_told_more(10)
+                    self.disk.is_full, refused = True, self.disk.refused_writes
+                    while self.disk.refused_writes < refused + CLIENTS:  # noqa: ASYNC110
+                        await asyncio.sleep(0.001)
+                    self.disk.is_full, begun = False, asyncio.get_running_loop().time()
+                    await self._until_told_more(1)
+                    back_s.append(asyncio.get_running_loop().time() - begun)
+        finally:
+            for client in clients:
+                client.cancel()
+            await asyncio.gather(*clients, return_exceptions=True)
+            await crash(engine, store)
+        faults = [c.exception() for c in clients if not c.cancelled() and c.exception()]
+        assert faults == []
+        return back_s
+
+    async def _until_told_more(self, count: int) -> None:
+        before = self.told.acknowledged
+        while self.told.acknowledged < before + count:  # noqa: ASYNC110  of other threads
+            await asyncio.sleep(0.001)
+
     async def look(self) -> None:
         """Open what is there, and compare it with what was told."""
         store = await self._open()
@@ -173,7 +203,7 @@ class Lineage:
             for client in clients:
                 client.cancel()
             await asyncio.gather(*clients, return_exceptions=True)
-            await _crash(engine, store)
+            await crash(engine, store)
         faults = [c.exception() for c in clients if not c.cancelled() and c.exception()]
         assert faults == []
 
@@ -226,8 +256,8 @@ class Lineage:
         )
 
 
-async def _crash(engine: Engine, store: SqliteStore) -> None:
-    """End an engine as a power cut does: nothing more is asked of it."""
+async def crash(engine: Engine, store: SqliteStore) -> None:
+    """End an engine as a crash does: what it was doing is not finished."""
     engine.drain()
     await engine.supervisor.stop()
     for work in (*engine.timers._in_work, *engine.committer._tasks):

@@ -97,6 +97,8 @@ class Disk:
     def __init__(self, folder: Path, *, lies: Callable[[], bool] = lambda: False) -> None:
         self.folder = folder
         self.is_off = False
+        self.is_full = False  # nothing more can be written, until somebody makes room
+        self.refused_writes = 0
         self.syncs = 0
         self.writes = 0
         self.lost_writes = 0  # those that were not synced when the power went
@@ -146,6 +148,9 @@ class Disk:
         with self._lock:
             self.writes += 1
             self._spend()
+            if self.is_full:
+                self.refused_writes += 1
+                raise apsw.FullError("the disk is full")
             self.platter(name).changes.append(change)
 
     def sync(self, name: str) -> None:
