@@ -184,10 +184,10 @@ async def serve(
     from batuta.workers.loop import Workers
 
     targets, ports = _targets(settings), alias_ports(settings)
-    delay_percent = settings.steps_delay_percent
     async with open_engine(settings) as engine:
-        of_steps = functions or {}
-        host = Host(engine=engine, targets=targets, functions=of_steps, delay_percent=delay_percent)
+        percent, api = settings.steps_delay_percent, _api(settings)
+        own = functions or {}
+        host = Host(engine=engine, targets=targets, functions=own, delay_percent=percent, api=api)
         dialects = await open_dialects(host)
         # apart from each other, since user code may block the loop that runs it
         inside = [one for dialect in dialects for one in dialect.functions]
@@ -237,6 +237,14 @@ def _application(
         ports={port: door for port, door in ports.items() if door},
         origins=Origins(settings.cors_origins, is_loopback=is_loopback(settings.host)),
     )
+
+
+def _api(settings: Settings) -> str:
+    """Return what nodes mean by localhost:3000 when the operator says so, else ""."""
+    if not settings.api_host and not settings.api_port:
+        return ""
+    port = settings.api_port or settings.port
+    return f"http://{settings.api_host or 'localhost'}:{port}"
 
 
 def _targets(settings: Settings) -> "Targets":

@@ -50,8 +50,6 @@ UNUSED: tuple[Unused, ...] = (
     _later("OPENAI_API_KEY", "tasks that ask a language model", is_secret=True),
     _later("FAL_KEY", "tasks that make pictures, films and sound", is_secret=True),
     _later("CONTENT_SERVICE_URL", "tasks that change pictures and films"),
-    _later("API_HOST", "HTTP nodes of graphs that call this server by another name"),
-    _later("API_PORT", "HTTP nodes of graphs that call this server by another name"),
     _needless("VITE_BACKEND_URL", "the page is served by the server itself"),
     _needless("NODE_ENV", "there is one way to run it"),
     _needless("CHOKIDAR_USEPOLLING", "nothing watches files"),

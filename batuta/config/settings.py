@@ -60,6 +60,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _says("How much of the time that they simulate the sample steps take.", ge=0, le=1_000),
     ] = 100
+    api_host: Annotated[
+        str,
+        _says("Host that nodes of graphs reach where they call localhost:3000.", ("API_HOST",)),
+    ] = ""
+    api_port: Annotated[
+        int,
+        _says(
+            "Port that nodes of graphs reach where they call localhost:3000; 0 is that of this "
+            "server.",
+            ("API_PORT",),
+            ge=0,
+            le=65_535,
+        ),
+    ] = 0
     allow_remote: Annotated[
         bool, _says("Listen where other machines reach it. There are no keys yet.")
     ] = False

@@ -8,11 +8,12 @@ from batuta.dialects.base import Dialect, Host
 
 __all__ = ["NAMES", "Dialect", "Host", "open_dialects"]
 
-NAMES = ("steps",)
+NAMES = ("dag", "steps")
 
 
 async def open_dialects(host: Host) -> list[Dialect]:
     """Return every dialect, ready to be mounted beside the API."""
-    from batuta.dialects.steps.dialect import open_steps  # noqa: PLC0415  each by its own need
+    from batuta.dialects.dag.dialect import open_dag  # noqa: PLC0415  each by its own need
+    from batuta.dialects.steps.dialect import open_steps  # noqa: PLC0415
 
-    return [await open_steps(host)]
+    return [await open_steps(host), await open_dag(host)]

@@ -16,12 +16,14 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
     ``targets``: what steps and nodes may call over HTTP. ``functions``: the operator's own, by
     name. ``delay_percent``: how much of the time that they simulate sample functions take.
+    ``api``: what nodes mean by http://localhost:3000, as http://host:port; "" when not told.
     """
 
     engine: Engine
     targets: Targets
     functions: Mapping[str, Callable[..., Any]] = {}
     delay_percent: int = 100
+    api: str = ""
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):

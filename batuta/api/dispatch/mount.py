@@ -18,7 +18,8 @@ PREFIX = "/d/"  # and a mount's name: its paths once more, whatever others claim
 class PassOnError(BatutaError):
     """A handler's word for: this is not mine, ask who else has this path.
 
-    ``error`` is the answer when nobody else takes it.
+    ``error`` is the answer when nobody else takes it. Raise it before the body is read, which
+    the next one reads.
     """
 
     code = "PASS_ON"

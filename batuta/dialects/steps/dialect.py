@@ -1,21 +1,19 @@
 """The routes of the step orchestrator, with its own status codes and error body. Source: S3.1."""
 
-import http
 from typing import Any
-
-import msgspec
 
 from batuta.api.body import decode_whole
 from batuta.api.dispatch.mount import Mount, PassOnError
 from batuta.api.request import Reply, Request, Route, json_reply, read_body
 from batuta.dialects.base import Dialect, Host
+from batuta.dialects.nest import moment, render
 from batuta.dialects.steps.catalog import SAMPLE, SAMPLE_ID, Definitions, shown
 from batuta.dialects.steps.definition import Definition, read_definition
 from batuta.dialects.steps.function import Functions
 from batuta.dialects.steps.lower import lowered
 from batuta.dialects.steps.runner import step_function
-from batuta.dialects.steps.view import instance, moment
-from batuta.model.error import BatutaError, ConflictError, Fault, InvalidError, NotFoundError
+from batuta.dialects.steps.view import instance
+from batuta.model.error import ConflictError, Fault, InvalidError, NotFoundError
 from batuta.model.payload import Payload
 from batuta.runtime.engine import Engine
 from batuta.runtime.view import StartRequest
@@ -101,7 +99,6 @@ class _Front:
 
     async def trigger(self, request: Request) -> Reply:
         """POST /workflows/{idOrName}/trigger: the instance, before any step has run."""
-        body = await read_body(request)
         wanted = request.values[0]
         definition = await self._definitions.by_name(wanted) or await self._definitions.by_id(
             wanted
@@ -109,7 +106,7 @@ class _Front:
         if definition is None:
             message = f'Workflow definition with ID or Name "{wanted}" not found.'
             raise PassOnError(NotFoundError(message))
-        payload = _payload(body)
+        payload = _payload(await read_body(request))
         started = await self._engine.start(
             StartRequest(
                 name=definition.name,
@@ -151,20 +148,6 @@ class _Front:
         if found is None:
             raise NotFoundError(f'Workflow definition with ID "{definition_id}" not found.')
         return found
-
-
-def render(status: int, error: BatutaError) -> Reply:
-    """Word an error as this dialect does; several faults are a list of sentences."""
-    message: Any = error.message
-    if isinstance(error, InvalidError) and error.faults:
-        message = [f"{fault.path} {fault.message}".strip() for fault in error.faults]
-    try:
-        word = http.HTTPStatus(status).phrase
-    except ValueError:
-        word = "Error"
-    headers = getattr(error, "headers", ())
-    body = {"message": message, "error": word, "statusCode": status}
-    return msgspec.structs.replace(json_reply(body, status), headers=headers)
 
 
 def _payload(body: bytes) -> Any:

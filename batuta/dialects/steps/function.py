@@ -5,11 +5,11 @@ Source: S3.5. A sample takes the time that it simulates; `delay_percent` of the 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from batuta.dialects.nest import moment
 from batuta.runtime.clock import pause, wall_ms
 from batuta.workers.function import TaskContext
 from batuta.workers.system.target import Targets
@@ -30,8 +30,7 @@ class _Sample(msgspec.Struct, frozen=True):
 
 
 def _stamp() -> str:
-    moment = datetime.fromtimestamp(wall_ms() / 1_000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment(wall_ms())
 
 
 def _validate(given: dict[str, Any]) -> dict[str, Any]:

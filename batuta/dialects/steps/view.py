@@ -1,10 +1,10 @@
 """From a run of the engine to an instance, in the words of this dialect. Source: S3.2."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from batuta.dialects.nest import moment
 from batuta.dialects.steps.lower import FUNCTION
 from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.model.payload import Payload
@@ -41,12 +41,6 @@ def instance(run: RunView) -> dict[str, Any]:
         if error is not None:
             shown["error"] = error
     return shown
-
-
-def moment(at_ms: int) -> str:
-    """Return a time as JavaScript prints it: ISO 8601 in UTC, to the millisecond."""
-    text = datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
 
 
 def _status(run: RunView, steps: list[TaskView]) -> str:

@@ -1,0 +1,127 @@
+"""Paths, nodes and errors of the graph engine beside its numbered scenarios. Source: S1.1, S1.3."""
+
+from typing import Any
+
+import pytest
+
+from tests.dialects.conftest import Served
+from tests.dialects.graphs import ended, graph, kept, node, started, words
+
+
+async def test_a_workflow_is_kept_changed_listed_and_removed(server: Served) -> None:
+    workflow_id = await kept(server, graph([node("a"), node("b")], "a>b"))
+
+    found = (await server.ask(f"GET /workflows/{workflow_id}")).json
+    assert found["edges"][0]["id"] == "a->b"
+    flat = await server.ask(f"PUT /workflows/{workflow_id}", {**found, "name": "new"})
+    nested = await server.ask(f"PUT /workflows/{workflow_id}", graph([node("z")]))
+    neither = await server.ask(f"PUT /workflows/{workflow_id}", {"name": "x"})
+
+    assert (flat.status, flat.json["name"]) == (200, "new")
+    assert nested.json["nodes"] == [node("z")]
+    assert nested.json["createdAt"] == found["createdAt"]
+    assert neither.status == 400
+    [listed] = (await server.ask("GET /workflows")).json
+    assert listed == {
+        "id": workflow_id,
+        "name": "a graph",
+        "updatedAt": nested.json["updatedAt"],
+    }
+    assert (await server.ask(f"DELETE /workflows/{workflow_id}")).json == {"deleted": True}
+    assert (await server.ask(f"GET /workflows/{workflow_id}")).status == 404
+
+
+async def test_a_run_is_shown_under_its_workflow_and_only_there(server: Served) -> None:
+    document = graph([node("a")])
+    workflow_id, other_id = await kept(server, document), await kept(server, document)
+    answer = await server.ask(f"POST /workflows/{workflow_id}/execute", {})
+    run_id = answer.json["runId"]
+
+    for tail in ("", "/status", "/logs"):
+        assert (await server.ask(f"GET /workflows/{workflow_id}/runs/{run_id}{tail}")).status == 200
+        other = await server.ask(f"GET /workflows/{other_id}/runs/{run_id}{tail}")
+        assert other.status == 404
+    plain = await server.ask(f"GET /workflows/runs/{run_id}/logs")
+    assert [one["type"] for one in plain.json["logs"]] == ["system", "node-output"]
+    assert (await server.ask(f"POST /workflows/{other_id}/runs/{run_id}/cancel")).status == 404
+
+
+async def test_trigger_finds_the_door_whose_workflow_it_is(server: Served) -> None:
+    workflow_id = await kept(server, graph([node("a")]))
+
+    ours = await server.ask(f"POST /workflows/{workflow_id}/trigger", {"input": {}})
+    theirs = await server.ask("POST /workflows/sample-user-signup/trigger", {"payload": {}})
+    nobody = await server.ask("POST /workflows/nothing/trigger", {})
+
+    assert (ours.status, list(ours.json)) == (201, ["runId"])
+    assert (theirs.status, "instanceId" in theirs.json) == (202, True)
+    assert nobody.status == 404
+    assert "definition" in nobody.json["message"], "in the words of the first that was asked"
+
+
+async def test_a_run_is_a_workflow_of_the_engine_too(server: Served) -> None:
+    run_id = await started(server, graph([node("a")]))
+    await server.ended(run_id)
+
+    shown = (await server.ask(f"GET /api/workflow/{run_id}")).json
+
+    assert shown["status"] == "COMPLETED"
+    assert [task["taskType"] for task in shown["tasks"]] == ["DAG", "workflow-tasks"]
+
+
+async def test_a_call_that_fails_is_data_for_the_nodes_behind_it(server: Served) -> None:
+    call = node("call", "apiCall", url="http://localhost:3000/workflows/api/mock/{{what}}")
+    choose = node(
+        "if",
+        "ifElse",
+        condition={"targetField": "success", "validationLogic": {"==": [{"var": "value"}, True]}},
+    )
+    nodes = [call, choose, node("ok"), node("sad", "notification", template="{{status}} {{error}}")]
+
+    shown = await ended(
+        server,
+        graph(nodes, "call>if", "if:out-true>ok", "if:out-false>sad"),
+        {"what": "nothing"},
+    )
+
+    assert shown["status"] == "succeeded"
+    assert words(shown)["ok"] == "skipped"
+    assert shown["logs"][-1]["message"] == "404 HTTP 404"
+
+
+async def test_a_target_that_is_not_allowed_is_data_too(server: Served) -> None:
+    call = node("call", "apiCall", url="http://169.254.169.254/latest/meta-data")
+    nodes = [call, node("say", "notification", template="{{status}} {{error}}")]
+
+    shown = await ended(server, graph(nodes, "call>say"))
+
+    assert shown["logs"][-1]["message"].startswith("0 ")
+    assert "metadata" in shown["logs"][-1]["message"]
+
+
+async def test_what_an_author_writes_is_no_expression_of_the_engine(server: Served) -> None:
+    nodes = [node("${x}", "notification", template="${workflow.input} {{ n }}")]
+
+    shown = await ended(server, graph(nodes), {"n": "${workflow.workflowId}"})
+
+    assert shown["tasks"][0]["nodeId"] == "${x}"
+    assert shown["logs"][-1]["message"] == "${workflow.input} ${workflow.workflowId}"
+
+
+async def test_the_mock_service_answers_over_http_too(server: Served) -> None:
+    weather = await server.ask("GET /workflows/api/test-weather?city=Oslo")
+    cooling = await server.ask("POST /workflows/api/mock/building/ac/control", {"zone": "z"})
+
+    assert weather.json["city"] == "Oslo"
+    assert cooling.json["zone"] == "z"
+
+
+@pytest.mark.parametrize("body", [[], {"input": 3}, {"inputs": {}}])
+async def test_a_start_with_a_wrong_body_is_refused(server: Served, body: Any) -> None:
+    workflow_id = await kept(server, graph([node("a")]))
+
+    answer = await server.ask(f"POST /workflows/{workflow_id}/execute-async", body)
+
+    assert answer.status == 400
+    assert isinstance(answer.json["message"], list)
+    assert (await server.ask(f"GET /workflows/{workflow_id}/runs")).json == []
