@@ -15,7 +15,7 @@ from batuta.cli.show.watch import watch
 from batuta.model.error import InvalidError, NotFoundError
 
 # Causes that stand beside what is really waited for: a join for its branches, a run for its child.
-_BEYOND_PEOPLE = frozenset({"JOIN_WAITS", "LOOP_PASS", "CHILD_RUNS", "RUN_LIMIT"})
+_BEYOND_PEOPLE = frozenset({"JOIN_WAITS", "LOOP_PASS", "DAG_OPEN", "CHILD_RUNS", "RUN_LIMIT"})
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

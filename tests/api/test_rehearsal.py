@@ -400,3 +400,24 @@ async def test_more_tests_than_a_node_does_at_once_are_told_to_come_again(client
     statuses = sorted(answer.status for answer in answers)
     assert statuses == [200] * rehearse.REHEARSALS_MAX + [429]
     assert (await rehearsed(client, waits[0])).status == 200, "their places are free again"
+
+
+async def test_a_dag_is_rehearsed_with_its_conditions_and_delays(client: Client) -> None:
+    edges = [
+        {"from": "a", "to": "b", "when": "$.n > 1", "delayMs": HOUR_MS},
+        {"from": "a", "to": "c", "when": "$.n <= 1"},
+    ]
+    nodes = [simple("a"), simple("b"), simple("c")]
+    dag = task_of("DAG", "g", dagTasks=nodes, dagEdges=edges)
+    mocks: Mocks = {"a": [{"status": "COMPLETED", "output": {"n": 2}}]}
+
+    run = await run_of(client, dag, mocks=mocks | {"b": [{"status": "COMPLETED"}]})
+
+    assert run["status"] == "COMPLETED"
+    assert set(trail(run)) == {
+        ("g", "COMPLETED"),
+        ("a", "COMPLETED"),
+        ("b", "COMPLETED"),
+        ("c", "SKIPPED"),
+    }
+    assert run["endTime"] - run["startTime"] >= HOUR_MS

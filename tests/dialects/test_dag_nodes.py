@@ -125,3 +125,17 @@ async def test_a_start_with_a_wrong_body_is_refused(server: Served, body: Any) -
     assert answer.status == 400
     assert isinstance(answer.json["message"], list)
     assert (await server.ask(f"GET /workflows/{workflow_id}/runs")).json == []
+
+
+async def test_a_node_left_out_is_shown_by_the_engine_in_its_turn(server: Served) -> None:
+    choose = node("if", "ifElse", condition={"targetField": "n"})
+    document = graph([choose, node("yes"), node("no")], "if:out-true>yes", "if:out-false>no")
+    run_id = await started(server, document, {"n": 1})
+    await server.ended(run_id)
+
+    tasks = (await server.ask(f"GET /api/workflow/{run_id}")).json["tasks"]
+
+    assert [task["seq"] for task in tasks] == [1, 2, 3, 4]
+    [left] = [task for task in tasks if task["status"] == "SKIPPED"]
+    assert left["referenceTaskName"] == "no"
+    assert "left out" in left["reasonForIncompletion"]

@@ -33,6 +33,7 @@ class Code(StrEnum):
     MESSAGE_UNDER_WAY = "MESSAGE_UNDER_WAY"
     JOIN_WAITS = "JOIN_WAITS"
     LOOP_PASS = "LOOP_PASS"  # noqa: S105  a pass of a loop
+    DAG_OPEN = "DAG_OPEN"  # nodes of it run
     CHILD_RUNS = "CHILD_RUNS"
     CHILD_MISSING = "CHILD_MISSING"
     SETTLING = "SETTLING"  # the engine itself has the next step

@@ -179,6 +179,8 @@ def _task(facts: Facts, task: Task) -> Cause:
         case "DO_WHILE":
             message = f"loop {task.reference_name!r} is in pass {task.iteration}"
             return _about(task, Code.LOOP_PASS, message)
+        case "DAG":
+            return _dag(facts, task)
         case "SUB_WORKFLOW":
             return _child(facts, task)
         case "WAIT":
@@ -327,6 +329,19 @@ def _wait(facts: Facts, task: Task) -> Cause:
         )
     message = f"{name} waits without a limit for somebody to report on it"
     return _about(task, Code.WAIT_FOR_REPORT, message, fix=_report(facts, task))
+
+
+def _dag(facts: Facts, task: Task) -> Cause:
+    """Say when the next node starts that waits for a delay, else which nodes are open."""
+    name = repr(task.reference_name)
+    if task.due_at_ms:
+        message = f"the next node of DAG {name} starts at {instant(task.due_at_ms)}, after the "
+        message += "delay of an edge"
+        return _about(task, Code.START_AT, message, until_ms=task.due_at_ms)
+    graph = facts.execution.graph
+    inside = [t for t in facts.execution.live_tasks() if task.reference_name in graph.dags_of(t)]
+    names = listed([repr(one.reference_name) for one in inside])
+    return _about(task, Code.DAG_OPEN, f"DAG {name} has open nodes: {names}")
 
 
 def _join(facts: Facts, task: Task) -> Cause:
