@@ -60,6 +60,7 @@ class FakeEngine:
     """Answers at once what a real one would after its commit."""
 
     is_draining = False
+    uploads = None
 
     def __init__(self) -> None:
         self._graph = graph()
