@@ -334,3 +334,12 @@ async def test_s1_19_the_bundled_workflows_run_verbatim(
     said = [one["message"] for one in shown["logs"] if one["type"] == "node-output"]
     assert text in said[-1], said
     assert "{{" not in said[-1]
+
+
+async def test_s1_20_the_health_check_says_ok(server: Served) -> None:
+    answer = await server.ask("GET /health")
+
+    assert answer.status == 200
+    assert (answer.json["status"], answer.json["healthy"]) == ("ok", True)
+    assert answer.json["timestamp"].endswith("Z")
+    assert answer.json["conductorUrl"] == "http://localhost:8080/api"

@@ -13,8 +13,10 @@ import msgspec
 from batuta.api.request import Reply, Request, json_reply
 from batuta.model.error import NotFoundError
 from batuta.model.execution import Workflow
+from batuta.runtime.clock import wall_ms
 from batuta.runtime.keep.keeper import Kept
 from batuta.runtime.view import QueueState, Status
+from batuta.runtime.why.cause import instant
 
 if TYPE_CHECKING:
     from batuta.runtime.engine import Engine
@@ -43,11 +45,20 @@ _FILES = {
 
 
 class HealthBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Whether the server takes work. Source: conductor HealthCheckStatus."""
+    """Whether the server takes work. Source: conductor HealthCheckStatus.
+
+    The fields behind ``healthy`` are what the front doors' own health checks read.
+    """
 
     health_results: list[Any] = []
     suppressed_health_results: list[Any] = []
     healthy: bool
+    status: str
+    """``ok``, or ``down``."""
+    service: str = "workflow-backend"
+    conductor_url: str
+    timestamp: str
+    """ISO 8601, in UTC."""
 
 
 class QueueBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -108,7 +119,15 @@ class NodeBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 async def health(request: Request) -> Reply:
     """Say whether the server takes work: 200, or 503 while it starts or stops."""
     is_well = is_healthy(request.engine)
-    return json_reply(HealthBody(healthy=is_well), 200 if is_well else 503)
+    hosts = (value for key, value in request.scope["headers"] if key == b"host")
+    host = next(hosts, b"localhost").decode("latin-1")
+    body = HealthBody(
+        healthy=is_well,
+        status="ok" if is_well else "down",
+        conductor_url=f"{request.scope.get('scheme') or 'http'}://{host}/api",
+        timestamp=instant(wall_ms()),
+    )
+    return json_reply(body, 200 if is_well else 503)
 
 
 def is_healthy(engine: "Engine") -> bool:
