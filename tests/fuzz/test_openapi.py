@@ -7,7 +7,7 @@ import pytest
 
 from tests.fuzz.campaign import run
 
-EXAMPLES = 12  # requests for each operation, with unknown ids and with known ones
+EXAMPLES = 15  # requests for each operation, with unknown ids and with known ones
 CASES_MIN = 2_000  # requests that `make check` must have sent at least
 
 
