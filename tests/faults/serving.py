@@ -55,6 +55,12 @@ class Server:
         connection.close()
         return status == 200
 
+    @property
+    def pid(self) -> int:
+        """The process that runs now."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """Kill it as a power cut would, and wait until it is gone."""
         assert self._process is not None
