@@ -293,6 +293,7 @@ async def test_s1_15_the_task_of_a_lost_worker_is_leased_for_a_limited_time() ->
         (graph([node("a"), node("a")]), "workflow.nodes.1.base.id"),
         (graph([node("a", "teleport")]), "workflow.nodes.0.base.type"),
         (graph([node("a", "delay", delayType="days", delayValue=400), node("b")], "a>b"), "edges"),
+        (graph([node("a", "decision", decisions=5)]), "workflow.nodes.0.base.config.decisions"),
         ({**graph([node("a")]), "colour": "red"}, "colour"),
         ({"name": "", "workflow": {"nodes": 1, "edges": []}}, "name"),
         ([], "must be"),

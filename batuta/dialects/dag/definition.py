@@ -19,6 +19,7 @@ _BASE = (
     *("id", "type", "name", "inputSchema", "outputSchema", "config", "validationLogic"),
     "connections",
 )
+_LISTS = ("fields", "headers", "queryParams", "expectedStatusCodes", "decisions")  # of a config
 _EDGE = ("id", "sourceId", "targetId", "sourceHandleId", "targetHandleId")
 
 
@@ -89,8 +90,15 @@ def _check_node(node: Any, place: str, faults: list[Fault]) -> None:
     kind = base.get("type")
     if isinstance(kind, str) and kind not in TYPES:
         faults.append(Fault(f"{place}.base.type", f"{kind!r} is none of {', '.join(TYPES)}"))
-    if not isinstance(base.get("config", {}), dict):
+    config = base.get("config", {})
+    if not isinstance(config, dict):
         faults.append(Fault(f"{place}.base.config", "must be an object"))
+        return
+    faults.extend(
+        Fault(f"{place}.base.config.{name}", "must be an array")
+        for name in _LISTS
+        if not isinstance(config.get(name), list | None)
+    )
 
 
 def _check_edge(edge: Any, place: str, faults: list[Fault]) -> None:

@@ -27,7 +27,9 @@ _NOT_DONE = {TaskStatus.SKIPPED, TaskStatus.CANCELED}
 def status_of(run: RunView) -> dict[str, Any]:
     """Return a run's status: its word, its times, a task for each node, and its logs."""
     workflow = run.workflow
-    tasks = [_task(run, node, _attempts(run, node)) for node in nodes_of(run)]
+    # Attempts come in order of creation: of each node the last one stays.
+    last = {view.task.node_name: view for view in run.tasks}
+    tasks = [_task(run, node, last.get(node.task_reference_name)) for node in nodes_of(run)]
     shown: dict[str, Any] = {
         "status": word_of(run),
         "startedAt": moment(workflow.created_at_ms),
@@ -117,11 +119,6 @@ def decoded(payload: Payload) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _attempts(run: RunView, node: WorkflowTask) -> list[TaskView]:
-    name = node.task_reference_name
-    return [view for view in run.tasks if view.task.node_name == name]
-
-
 def _ended(run: RunView) -> Iterator[TaskView]:
     """Yield the attempts that a worker has ended."""
     for view in run.tasks:
@@ -134,10 +131,9 @@ def _node_of(run: RunView, view: TaskView) -> WorkflowTask:
     return run.graph.node_of(view.task).task
 
 
-def _task(run: RunView, node: WorkflowTask, attempts: list[TaskView]) -> dict[str, Any]:
+def _task(run: RunView, node: WorkflowTask, last: TaskView | None) -> dict[str, Any]:
     """Return a node's task; its id is the same from the start of the run to its end."""
     about = node.metadata
-    last = attempts[-1] if attempts else None
     shown: dict[str, Any] = {
         "id": _id_of(run, f"task {about['nodeId']}"),
         "nodeId": about["nodeId"],
