@@ -1,8 +1,12 @@
 """Fixtures that every folder of tests may use."""
 
+import signal
 from pathlib import Path
 
 import pytest
+
+# Started in the background by a shell, we would ignore Ctrl-C, and so would every process of a test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
