@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-# Started in the background by a shell, we would ignore Ctrl-C, and so would every process of a test.
+# Started in the background by a shell, we would ignore Ctrl-C, and so would all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
