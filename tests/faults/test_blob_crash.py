@@ -45,6 +45,7 @@ async def main():
     inner = await SqliteStore.open(sys.argv[1], now_wall_ms=lambda: NOW_MS)
     folder = (Dying if sys.argv[3] == "before" else Folder)(Path(sys.argv[2]))
     store = with_blobs(inner, folder, blob_bytes_min=20_000, wall_ms=wall_ms)
+    await store.put_snapshot(workflow().definition, b"{}")
     await asyncio.gather(lane(store), lane(store))
 
 asyncio.run(main())
