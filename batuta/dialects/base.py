@@ -1,13 +1,14 @@
 """What a dialect is given, and what it gives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from batuta.api.dispatch.mount import Mount
 from batuta.runtime.engine import Engine
-from batuta.workers.function import TaskFunction
+from batuta.workers.function import TaskContext, TaskFunction
+from batuta.workers.outcome import Outcome
 from batuta.workers.system.target import Targets
 
 
@@ -31,3 +32,18 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
     mount: Mount
     functions: tuple[TaskFunction, ...] = ()
+
+
+def worker_of(
+    task_type: str, do: Callable[[TaskContext], Awaitable[Outcome]], *, concurrency: int
+) -> TaskFunction:
+    """Make a dialect's coroutine the worker inside the server of a task type."""
+    return TaskFunction(
+        task_type=task_type,
+        call=do,
+        bind=lambda _, task: {"task": task},
+        is_async=True,
+        is_inline=False,
+        concurrency=concurrency,
+        domain=None,
+    )

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from batuta.core.expression.javascript import UNDEFINED
+from batuta.dialects.base import worker_of
 from batuta.dialects.dag.call import Caller
 from batuta.dialects.dag.logic import LogicError, evaluate, holds
 from batuta.dialects.dag.lower import TASKS, delay_ms
@@ -35,15 +36,7 @@ def node_function(caller: Caller) -> TaskFunction:
     async def do(task: TaskContext) -> Outcome:
         return await _run(task, caller)
 
-    return TaskFunction(
-        task_type=TASKS,
-        call=do,
-        bind=lambda _, task: {"task": task},
-        is_async=True,
-        is_inline=False,
-        concurrency=CONCURRENCY,
-        domain=None,
-    )
+    return worker_of(TASKS, do, concurrency=CONCURRENCY)
 
 
 async def _run(task: TaskContext, caller: Caller) -> Outcome:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from batuta.dialects.base import worker_of
 from batuta.dialects.steps.function import Functions, StepError
 from batuta.dialects.steps.lower import FUNCTION
 from batuta.dialects.steps.path import value_at, with_result
@@ -23,15 +24,7 @@ def step_function(functions: Functions) -> TaskFunction:
     async def do(task: TaskContext) -> Outcome:
         return await _run(task, functions)
 
-    return TaskFunction(
-        task_type=FUNCTION,
-        call=do,
-        bind=lambda _, task: {"task": task},
-        is_async=True,
-        is_inline=False,
-        concurrency=CONCURRENCY,
-        domain=None,
-    )
+    return worker_of(FUNCTION, do, concurrency=CONCURRENCY)
 
 
 async def _run(task: TaskContext, functions: Functions) -> Outcome:
