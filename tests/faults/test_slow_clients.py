@@ -19,8 +19,8 @@ from tests.faults.serving import Server
 DRIBBLERS = 60
 DEAF = 20
 LARGE_BYTES = 900_000  # an answer that no socket buffer takes
-DEAF_ASKS = 4  # answers that a client which never reads has asked for
-GROWTH_BYTES_MAX = 250_000_000
+DEAF_ASKS = 40  # answers that a client which never reads has asked for: 36 MB each
+GROWTH_BYTES_MAX = 150_000_000  # two answers for each deaf client, and what their making takes
 LEASE_S = 1
 # Who has waited longest is served first: a mute worker with longer polls would be so every time.
 GOOD_WAITS_MS = (700, 1_100)
