@@ -15,7 +15,7 @@ async def lived(tmp_path: Path) -> AsyncIterator[Lineage]:
     lineage = Lineage(tmp_path / "power", seed=3)
     try:
         while not lineage.told.read("update"):
-            await lineage.lose()
+            await lineage.live()
         await lineage.finish()
         yield lineage
     finally:

@@ -7,7 +7,7 @@ passes with each of their acts, so that no lease runs out before the end.
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,22 +105,34 @@ class Lineage:
         self.losses += 1
         await self.look()
 
+    async def live(self) -> None:
+        """Live for a while, with the power on."""
+        async with self._lived():
+            await self._until_told_more(20)
+
     async def fill(self, times: int) -> list[float]:
         """Live with a disk that is full now and then; return how long until it was used again."""
+        back_s = []
+        async with self._lived():
+            for _ in range(times):
+                await self._until_told_more(10)
+                self.disk.is_full, refused = True, self.disk.refused_writes
+                while self.disk.refused_writes < refused + CLIENTS:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+                self.disk.is_full, begun = False, asyncio.get_running_loop().time()
+                await self._until_told_more(1)
+                back_s.append(asyncio.get_running_loop().time() - begun)
+        return back_s
+
+    @contextlib.asynccontextmanager
+    async def _lived(self) -> AsyncIterator[None]:
+        """Have clients at work meanwhile, for LIMIT_S at most; then crash."""
         store = await self._open()
         engine = self._engine(store)
         clients = [asyncio.create_task(self._client(engine)) for _ in range(CLIENTS)]
-        back_s = []
         try:
             async with asyncio.timeout(LIMIT_S):
-                for _ in range(times):
-                    await self._until_told_more(10)
-                    self.disk.is_full, refused = True, self.disk.refused_writes
-                    while self.disk.refused_writes < refused + CLIENTS:  # noqa: ASYNC110
-                        await asyncio.sleep(0.001)
-                    self.disk.is_full, begun = False, asyncio.get_running_loop().time()
-                    await self._until_told_more(1)
-                    back_s.append(asyncio.get_running_loop().time() - begun)
+                yield
         finally:
             for client in clients:
                 client.cancel()
@@ -128,7 +140,6 @@ class Lineage:
             await crash(engine, store)
         faults = [c.exception() for c in clients if not c.cancelled() and c.exception()]
         assert faults == []
-        return back_s
 
     async def _until_told_more(self, count: int) -> None:
         before = self.told.acknowledged
