@@ -37,13 +37,16 @@ async def test_a_poller_that_waits_gets_a_task_as_soon_as_one_is_given_up(node: 
     for _ in range(4):
         await node.start("one")
     held = await node.poll("step")
+    seen = [held.task.task_id]
 
-    for _ in range(3):
+    for _ in range(3):  # no loop runs here that would look again a second later
         waiting = asyncio.ensure_future(node.poll("step"))
         await asyncio.sleep(0)
+        assert not waiting.done()
         await node.report(held)
         held = await waiting
-    await node.report(held)
+        seen.append(held.task.task_id)
+    assert len(set(seen)) == 4
 
 
 async def test_tasks_under_a_limit_come_in_the_order_of_their_priority_and_time(
