@@ -138,6 +138,12 @@ class Node:
         self.clock.move(by_ms)
         await self.look_for_due()
 
+    async def until_idle(self) -> None:
+        """Return when nothing is under way."""
+        while not self.engine.committer.is_idle:
+            await turns()
+            await self.store.counts()  # a turn of the store as well
+
     async def look_for_due(self) -> None:
         """Make one pass over the tables, and wait until what was due is done."""
         timers = self.engine.timers

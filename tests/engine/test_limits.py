@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+
+from batuta.model.error import StoreError
 from batuta.model.execution import TaskStatus
 from batuta.runtime.view import Polled
 from batuta.runtime.why.cause import Code
@@ -47,6 +50,28 @@ async def test_a_poller_that_waits_gets_a_task_as_soon_as_one_is_given_up(node: 
         held = await waiting
         seen.append(held.task.task_id)
     assert len(set(seen)) == 4
+
+
+async def test_a_limit_that_cannot_be_read_is_read_by_the_next_pass(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = task_def("step", concurrentExecLimit=1)
+    await node.register(chain("one", 1), tasks=[limited])
+    await node.start("one")
+    await node.report(await node.poll("step"))
+    await node.engine.gate.read()  # no part has a task: the limit is forgotten
+
+    async def fail(*_: object) -> None:
+        raise StoreError("the disk is gone")
+
+    with monkeypatch.context() as trouble:
+        trouble.setattr(node.store, "get_document", fail)
+        await node.start("one")
+        await node.until_idle()
+        assert await node.polls_nothing("step")
+
+    await node.engine.gate.read()
+    assert (await node.poll("step")).task.reference_name == "s0"
 
 
 async def test_tasks_under_a_limit_come_in_the_order_of_their_priority_and_time(

@@ -7,7 +7,6 @@ of changed definitions: a limit that is raised holds a second later.
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
 
 from batuta.core.limits.policy import limit_of
 from batuta.model.error import StoreError
@@ -16,27 +15,22 @@ from batuta.runtime.clock import pause
 from batuta.runtime.commit.committer import Committer
 from batuta.runtime.definitions import Definitions
 from batuta.runtime.queues import Queue
-from batuta.store.base import Part, Search, Store
+from batuta.store.base import Part, Search
 
 PASS_S = 1.0  # between two readings of the tables
 
 _log = logging.getLogger(__name__)
 
 
-class _Limits(Store, Search, Protocol):
-    """What is asked of the store here."""
-
-
 class Gate:
     """Keeps the parts of the queues and the limits of their keys. Run ``run`` as a loop."""
 
-    def __init__(self, store: _Limits, definitions: Definitions, committer: Committer) -> None:
+    def __init__(self, store: Search, definitions: Definitions, committer: Committer) -> None:
         self._store = store
         self._definitions = definitions
         self._queues = queues = committer.queues
         self._spawn = committer.spawn
         self._limits: dict[str, Limit | None] = {}
-        self._has_read = False
         queues.on_part = self._learn
         committer.parts_of = self.parts_of
 
@@ -49,8 +43,6 @@ class Gate:
 
     async def read(self) -> None:
         """Take the parts that have ready tasks, and the limits as registered now."""
-        if self._has_read and not self._store.is_shared and not self._limits:
-            return  # nobody but this node makes parts, and it has made none
         before = self._known()
         names = await self._store.parts()
         found = {split_part(name) for name in names}
@@ -61,7 +53,6 @@ class Gate:
         self._limits = {key: limit for key, limit in self._limits.items() if key in keys}
         for name in names:
             self._queues.hint(name)
-        self._has_read = True
 
     def parts_of(self, queue: Queue) -> Sequence[Part]:
         """Return the parts of a queue from which may be claimed: those whose limit is known."""
