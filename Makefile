@@ -90,8 +90,8 @@ faults: setup ## Break real things: power (LOSSES=50), processes (KILLS=20), dis
 		$(BIN)/python -m pytest -q tests/faults --timeout=0 $(ARGS)
 
 lock: setup ## Resolve the dependencies anew into requirements-dev.lock (needs uv)
-	@$(BIN)/uv pip compile pyproject.toml --extra postgres --group dev --universal --python-version 3.11 \
-		--generate-hashes --upgrade --no-emit-index-url --no-header --quiet -o requirements-dev.lock
+	@$(BIN)/uv pip compile pyproject.toml --extra postgres --extra kafka --extra redis --group dev --universal --python-version 3.11 \
+		--generate-hashes $(if $(KEEP),,--upgrade) --no-emit-index-url --no-header --quiet -o requirements-dev.lock
 
 clean: ## Remove the environment, the caches and what builds leave behind
 	@rm -rf .venv $(JS)/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

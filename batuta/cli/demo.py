@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ class _Tour:
         self._service_port = service_port
         self._children: list[subprocess.Popen[bytes]] = []
 
-    async def begin(self, url: str) -> None:
+    async def begin(self, url: str, _: Sequence[str] = ()) -> None:
         """Start once the server answers."""
         threading.Thread(target=self._guide, args=(url,), name="tour", daemon=True).start()
 

@@ -70,11 +70,13 @@ async def _serve(
 ) -> None:
     await load_definitions(settings, definitions)
 
-    async def announce(url: str) -> None:
+    async def announce(url: str, news: Sequence[str]) -> None:
         print(f"batuta serves at {url} (API at {url}/api); Ctrl-C stops it", flush=True)
         if functions:
             names = ", ".join(sorted(function.task_type for function in functions))
             print(f"tasks done in this process: {names}", flush=True)
+        for line in news:
+            print(line, flush=True)
 
     await app.serve(settings, workers=functions, functions=of_steps, on_ready=announce)
 

@@ -1,12 +1,14 @@
 """What a dialect is given, and what it gives."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from batuta.api.dispatch.mount import Mount
 from batuta.runtime.engine import Engine
+from batuta.runtime.lifecycle import Loop
 from batuta.workers.function import TaskContext, TaskFunction
 from batuta.workers.outcome import Outcome
 from batuta.workers.system.target import Targets
@@ -18,6 +20,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     ``targets``: what steps and nodes may call over HTTP. ``functions``: the operator's own, by
     name. ``delay_percent``: how much of the time that they simulate sample functions take.
     ``api``: what nodes mean by http://localhost:3000, as http://host:port; "" when not told.
+    ``environment``: the server's, for the names that a dialect shares with other programs (keys
+    of providers, addresses). ``folder``: where files of the server may stand, beside its database.
     """
 
     engine: Engine
@@ -25,13 +29,21 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     functions: Mapping[str, Callable[..., Any]] = {}
     delay_percent: int = 100
     api: str = ""
+    environment: Mapping[str, str] = {}
+    folder: Path = Path(".batuta")
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """A front door, and the workers inside the server that do its tasks."""
+    """A front door, and the workers inside the server that do its tasks.
+
+    ``loops``: what runs beside it by name, supervised as ``runtime.lifecycle`` says. ``news``:
+    lines to print once the server listens.
+    """
 
     mount: Mount
     functions: tuple[TaskFunction, ...] = ()
+    loops: Mapping[str, Loop] = {}
+    news: tuple[str, ...] = ()
 
 
 def worker_of(

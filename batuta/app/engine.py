@@ -1,19 +1,17 @@
-"""The composition root: the only file that names concrete stores, and puts a node together."""
+"""Puts an engine together on the configured store: the only file that names concrete stores."""
 
-import asyncio
 import contextlib
 import gc
 import logging
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from batuta import __version__
-from batuta.config import Settings, is_loopback
-from batuta.config.binding import alias_ports as read_alias_ports
+from batuta.config import Settings
 from batuta.runtime.clock import StoreClock, wall_ms
 from batuta.runtime.engine import Engine, EngineStore
 from batuta.runtime.keep.keeper import Sweep
@@ -22,11 +20,7 @@ from batuta.store.blob import BlobStore, Folder
 from batuta.store.blob.upload import Uploads
 
 if TYPE_CHECKING:
-    from batuta.api.server import App
-    from batuta.dialects import Dialect
     from batuta.store.sqlite.upkeep import Examined
-    from batuta.workers.function import TaskFunction
-    from batuta.workers.system.target import Targets
 
 SWITCH_INTERVAL_S = 0.0001  # a writer thread waits this long for the interpreter at most; with
 # Python's own 5 ms a batch that takes 2 ms took 14 (STACK.md 2, bench/micro/commit_sqlite.py)
@@ -96,6 +90,11 @@ def blob_folder(settings: Settings) -> Path | None:
     return path.with_name(f"{path.name}-blobs")
 
 
+def data_folder(settings: Settings) -> Path:
+    """Return where files of the server stand: beside a SQLite database, else the default place."""
+    return Path(".batuta") if is_postgres(settings.db) else Path(settings.db).parent
+
+
 def _sweeps(
     engine: Engine, blobs: BlobStore, folder: Path | None, settings: Settings
 ) -> Sequence[Sweep]:
@@ -162,112 +161,3 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
             await sandbox.stop()
     finally:
         await store.close()
-
-
-async def serve(
-    settings: Settings,
-    *,
-    workers: "Sequence[TaskFunction]" = (),
-    functions: "Mapping[str, Callable[..., Any]] | None" = None,
-    on_ready: Callable[[str], Awaitable[None]] | None = None,
-) -> None:
-    """Serve until SIGTERM or SIGINT, then drain: no new work, what was accepted is finished.
-
-    Args:
-        workers: Task functions to run in this process.
-        functions: What the steps of the step orchestrator call, besides its samples, by name.
-        on_ready: Called with the server's URL once it listens.
-    """
-    from batuta.api.serving import listeners, make_server, until_started, url_of
-    from batuta.dialects import Host, open_dialects
-    from batuta.workers.local import LocalTransport
-    from batuta.workers.loop import Workers
-
-    targets, ports = _targets(settings), alias_ports(settings)
-    async with open_engine(settings) as engine:
-        percent, api = settings.steps_delay_percent, _api(settings)
-        own = functions or {}
-        host = Host(engine=engine, targets=targets, functions=own, delay_percent=percent, api=api)
-        dialects = await open_dialects(host)
-        # apart from each other, since user code may block the loop that runs it
-        inside = [one for dialect in dialects for one in dialect.functions]
-        groups = (workers, _system_functions(settings, workers, targets), inside)
-        server = make_server(
-            _application(engine, settings, dialects, ports),
-            host=settings.host,
-            port=settings.port,
-            drain_ms=settings.drain_ms,
-            on_exit=engine.drain,
-        )
-        pools = [Workers(LocalTransport(engine), group) for group in groups if group]
-        for pool in pools:
-            pool.start()
-        sockets = listeners(settings.host, [settings.port, *ports]) if ports else None
-        serving = asyncio.create_task(server.serve(sockets))
-        try:
-            await until_started(server, serving)
-            if on_ready is not None:
-                await on_ready(url_of(server))
-            await serving
-        finally:
-            await asyncio.gather(*(pool.drain(settings.drain_ms) for pool in pools))
-
-
-def alias_ports(settings: Settings) -> dict[int, str]:
-    """Return the further ports to listen at, each with the front door alone there ("": all).
-
-    Raises:
-        InvalidError: The setting ``listen`` cannot be read.
-    """
-    from batuta.dialects import NAMES
-
-    return read_alias_ports(settings, NAMES)
-
-
-def _application(
-    engine: Engine, settings: Settings, dialects: "Sequence[Dialect]", ports: Mapping[int, str]
-) -> "App":
-    from batuta.api import create_app
-    from batuta.api.dispatch.page import Origins
-
-    return create_app(
-        engine,
-        settings,
-        mounts=[dialect.mount for dialect in dialects],
-        ports={port: door for port, door in ports.items() if door},
-        origins=Origins(settings.cors_origins, is_loopback=is_loopback(settings.host)),
-    )
-
-
-def _api(settings: Settings) -> str:
-    """Return what nodes mean by localhost:3000 when the operator says so, else ""."""
-    if not settings.api_host and not settings.api_port:
-        return ""
-    port = settings.api_port or settings.port
-    return f"http://{settings.api_host or 'localhost'}:{port}"
-
-
-def _targets(settings: Settings) -> "Targets":
-    """Return what HTTP tasks may call.
-
-    Raises:
-        InvalidError: The allow-list of targets cannot be read.
-    """
-    from batuta.workers.system.target import targets_of
-
-    # behind a proxy we listen at a loopback address, and others reach us all the same
-    is_shared = (
-        not is_loopback(settings.host) or settings.allow_remote or bool(settings.allowed_hosts)
-    )
-    return targets_of(settings.http_allowed_targets, is_shared=is_shared)
-
-
-def _system_functions(
-    settings: Settings, workers: "Sequence[TaskFunction]", targets: "Targets"
-) -> "Sequence[TaskFunction]":
-    """Return what does HTTP tasks, unless the operator has others for that."""
-    from batuta.workers.system.http import http_function
-
-    if not settings.http_tasks_max or any(worker.task_type == "HTTP" for worker in workers):
-        return ()
-    return (http_function(targets, concurrency=settings.http_tasks_max),)
