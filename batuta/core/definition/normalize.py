@@ -8,6 +8,7 @@ left out shrinks to the timeout, `outputKeys` may be an object, and a SUB_WORKFL
 child in its input.
 """
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -81,16 +82,19 @@ def faults_text(faults: Sequence[Fault]) -> str:
 
 def _document(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
-        fields = (
-            (field.encode_name, getattr(value, field.name))
-            for field in msgspec.structs.fields(value)
-        )
+        fields = ((outside, getattr(value, name)) for name, outside in _names(type(value)))
         return {name: _document(item) for name, item in fields if item is not None}
     if isinstance(value, dict):
         return {key: _document(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_document(item) for item in value]
     return str(value) if isinstance(value, str) else value
+
+
+@functools.cache
+def _names(cls: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
+    """Return the fields of a struct with their names outside; it costs far more than reading."""
+    return tuple((field.name, field.encode_name) for field in msgspec.structs.fields(cls))
 
 
 class _Reader(msgspec.Struct, kw_only=True):

@@ -1,5 +1,6 @@
 """The JSON of a node that the run makes: small, because each task of the node carries it."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -60,11 +61,17 @@ def embedded(task: WorkflowTask, task_defs: Mapping[str, TaskDef]) -> WorkflowTa
     return with_lists(task, embed, task_definition=own)
 
 
+@functools.cache
+def _fields(cls: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Return what a struct's fields are; asking each time cost most of a dynamic fork's time."""
+    return msgspec.structs.fields(cls)
+
+
 def _document(value: Any, left_out: set[str] | None = None) -> Any:
     """Return a struct's fields that are not as by default, by their name in JSON."""
     if isinstance(value, msgspec.Struct):
         found = {}
-        for field in msgspec.structs.fields(value):
+        for field in _fields(type(value)):
             own = getattr(value, field.name)
             is_empty = field.default_factory in (list, dict) and not own
             is_default = is_empty or own == field.default
