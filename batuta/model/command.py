@@ -40,6 +40,7 @@ class StartWorkflow(msgspec.Struct, frozen=True, kw_only=True, tag="start", omit
     depth: int = 0
     event: str | None = None
     dialect: str = ""
+    owner: str = ""
 
 
 class UpdateTask(msgspec.Struct, frozen=True, kw_only=True, tag="update", omit_defaults=True):

@@ -68,6 +68,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     definition: WorkflowDef | None = None
     event: str | None = None
     dialect: str = ""
+    owner: str = ""
 
 
 class PollData(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,6 +56,8 @@ class QueryCases:
             parent_id=parent,
             reason="out of stock",
             priority=7,
+            owner="ada@example.com",
+            dialect="flow",
         )
         await a_run(store)
 
@@ -71,6 +73,8 @@ class QueryCases:
             f'parentWorkflowId="{parent}"',
             "reasonForIncompletion=*stock",
             "priority>6",
+            "owner='ada@example.com'",
+            "dialect=flow",
             "NOT (status=RUNNING OR workflowType=pipeline)",
         ):
             expected = 2 if query.startswith("updateTime") else 1
@@ -80,11 +84,15 @@ class QueryCases:
 
     async def test_what_is_absent_is_empty_and_never_before_or_after(self, store: Store) -> None:
         bare = await a_run(store)
-        await a_run(store, correlation_id="c", ended_at_ms=NOW_MS, parent_id=builders.new_id())
+        await a_run(
+            store, correlation_id="c", ended_at_ms=NOW_MS, parent_id=builders.new_id(), owner="o"
+        )
 
         for query in (
             'correlationId=""',
             "correlationId!=c",
+            "owner=''",
+            "owner!=o",
             "parentWorkflowId=''",
             "endTime=0",
             f"NOT endTime<={NOW_MS}",
@@ -267,6 +275,8 @@ async def _fill(chance: random.Random, stores: Sequence[Store]) -> list[str]:
             parent_id=chance.choice([None, ids[0]]),
             reason=chance.choice([None, *TEXTS]),
             priority=chance.randint(-1, 2),
+            owner=chance.choice(TEXTS),
+            dialect=chance.choice(["", "flow", "dag"]),
         )
         made = [_task(chance, seq) for seq in range(1, chance.randint(1, 4))]
         ids += [header.workflow_id, *(one.task_id for one in made)]

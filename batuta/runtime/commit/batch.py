@@ -334,5 +334,6 @@ def new_execution(command: StartWorkflow, graph: Graph) -> Execution:
         task_to_domain=command.task_to_domain,
         event=command.event,
         dialect=command.dialect,
+        owner=command.owner,
     )
     return Execution(workflow, graph, input=command.input)

@@ -44,6 +44,11 @@ def _text(column: str) -> Column:
     return Column(column, f"coalesce({column}, '')")
 
 
+def _owner(column: str) -> Column:
+    """Return the owner of a run; those that have one are in an index of their own."""
+    return Column(column, equal=f"({column} <> '' AND {column} IN ({{marks}}))")
+
+
 def _document(table: str, name: str, default: str) -> Column:
     """Return a field that is only in the document; reading it costs a parse.
 
@@ -72,6 +77,8 @@ def _workflow_columns(table: str) -> dict[str, Column]:
         ),
         "reasonForIncompletion": _document(table, "r", ""),
         "priority": Column(f"{table}.priority"),
+        "dialect": _owner(f"{table}.dialect"),
+        "owner": _owner(f"{table}.owner"),
     }
 
 

@@ -34,6 +34,8 @@ _WORKFLOW: dict[str, Callable[[Workflow], Value]] = {
     "parentWorkflowId": lambda run: run.parent_id or "",
     "reasonForIncompletion": lambda run: run.reason or "",
     "priority": lambda run: run.priority,
+    "dialect": lambda run: run.dialect,
+    "owner": lambda run: run.owner,
 }
 
 # A task in a worker's hands is shown with its lease laid over it.

@@ -62,6 +62,8 @@ FIELDS: dict[Subject, dict[str, Field]] = {
         Field("parentWorkflowId", Kind.ID, can_be_empty=True),
         Field("reasonForIncompletion", Kind.TEXT),
         Field("priority", Kind.NUMBER),
+        Field("dialect", Kind.TEXT),
+        Field("owner", Kind.TEXT),
     ),
     Subject.TASK: _by_name(
         Field("taskId", Kind.ID),

@@ -46,6 +46,11 @@ def _text(column: str) -> Column:
     return Column(column, f"coalesce({column}, '')")
 
 
+def _owner(column: str) -> Column:
+    """Return the owner of a run; those that have one are in an index of their own."""
+    return Column(column, equal=f"({column} <> '' AND {column} IN ({{marks}}))")
+
+
 def _document(path: str, default: str) -> Column:
     """Return a field that is only in the task's document; reading it costs a parse."""
     return Column(f"coalesce(task.doc ->> '$.{path}', {default})")
@@ -64,6 +69,8 @@ def _workflow_columns(table: str) -> dict[str, Column]:
         "parentWorkflowId": _id(f"{table}.parent_id"),
         "reasonForIncompletion": Column(f"coalesce({table}.doc ->> '$.r', '')"),
         "priority": Column(f"{table}.priority"),
+        "dialect": _owner(f"{table}.dialect"),
+        "owner": _owner(f"{table}.owner"),
     }
 
 
