@@ -12,6 +12,7 @@ import msgspec
 from batuta.api import hot, openapi
 from batuta.api.body import StartBody, TaskResultBody
 from batuta.api.external.location import EXTERNAL_ROUTES
+from batuta.api.live.resource import LIVE_ROUTES
 from batuta.api.rehearsal.resource import REHEARSAL_ROUTES
 from batuta.api.request import Parameter, Reply, Request, Route
 from batuta.api.resource import metadata, page, task, workflow
@@ -389,5 +390,6 @@ ROUTES: tuple[Route, ...] = (
     *ADMIN_ROUTES,
     *EXPLAIN_ROUTES,
     *EXTERNAL_ROUTES,
+    *LIVE_ROUTES,
     *REHEARSAL_ROUTES,
 )

@@ -152,6 +152,11 @@ def task_body(run: RunView, view: TaskView) -> TaskBody:
     return _task_body(run, view, output)
 
 
+def changed_task_body(run: RunView, view: TaskView) -> TaskBody:
+    """Show one task of a run that is known in part; what gathers shows its output at its end."""
+    return _task_body(run, view, view.output)
+
+
 def workflow_body(run: RunView) -> WorkflowBody:
     """Show a run, its tasks in order of creation; skipped ones come first (gotchas.md 49)."""
     workflow = run.workflow

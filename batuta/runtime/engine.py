@@ -13,13 +13,7 @@ from msgspec.structs import replace
 
 from batuta.core.decide import decide
 from batuta.core.identity import uuid7
-from batuta.model.command import (
-    Control,
-    LogTask,
-    StartWorkflow,
-    UpdateReference,
-    UpdateTask,
-)
+from batuta.model.command import Control, LogTask, StartWorkflow, UpdateReference, UpdateTask
 from batuta.model.error import ClosingError, InvalidError, NotFoundError
 from batuta.runtime.clock import pause
 from batuta.runtime.clock import seeds as system_seeds
@@ -30,6 +24,7 @@ from batuta.runtime.commit.lease import Leases
 from batuta.runtime.commit.load import TROUBLE_WAIT_S
 from batuta.runtime.definitions import Definitions
 from batuta.runtime.event.read import read_messages
+from batuta.runtime.feed.follow import Feed
 from batuta.runtime.fetch import Fetcher, ScriptRunner, whole_run, whole_tasks
 from batuta.runtime.keep.keeper import Keeper, Sweep
 from batuta.runtime.keep.plan import Defaults
@@ -56,6 +51,7 @@ from batuta.runtime.view import (
 )
 from batuta.runtime.waiting import Waiting
 from batuta.store.base import Catalog, Journal, LogLine, Search, Store
+from batuta.store.blob.media import MediaFiles
 from batuta.store.blob.upload import Uploads
 from batuta.store.failing import Quarantine
 from batuta.store.keep import Keep
@@ -127,6 +123,7 @@ class Engine:
         self.rehearsals = Rehearsals(store, scripts, now_ms, environment, is_strict=is_strict)
         self._add_facades()
         self.uploads: Uploads | None = None
+        self.media: MediaFiles | None = None
         self.keeper: Keeper | None = None
         self.is_ready = False
         self.is_draining = False
@@ -137,6 +134,7 @@ class Engine:
         self.operations = Operations(self._store, self.committer)
         self.read_messages = partial(read_messages, self._store)
         self.waiting = Waiting(self.committer, self.listeners)
+        self.feed = Feed(self._store, self.definitions, self.listeners)
         self.catalog: Catalog = self._store
         self.gate = Gate(self._store, self.definitions, self.committer)
         self._leases = Leases(self._store, self.committer, self._cache)
@@ -152,6 +150,7 @@ class Engine:
         self.committer.know_targets(are_known=False)  # the first pass of the timers reads them
         self.supervisor.start("timers", self.timers.run)
         self.supervisor.start("limits", self.gate.run)
+        self.supervisor.start("feed", self.feed.run)
         self.is_ready = True
 
     def keep(self, defaults: Defaults, sweeps: Sequence[Sweep] = ()) -> None:
@@ -167,6 +166,7 @@ class Engine:
         self.timers.stop()
         self.committer.queues.release_all()
         self.waiting.release_all()
+        self.feed.release_all()
 
     async def stop(self) -> None:
         """Drain, finish what was accepted, stop the loops."""
@@ -210,6 +210,7 @@ class Engine:
             task_to_domain=request.task_to_domain,
             event=request.event,
             dialect=request.dialect,
+            owner=request.owner,
         )
         await self.committer.submit(command, actor=actor)
         return command.workflow_id
@@ -369,6 +370,7 @@ class Engine:
     def _note_leases(self, polled: Sequence[Polled]) -> None:
         for found in polled:
             self.timers.on_lease(found.lease)
+            self.feed.on_lease(found.lease)
 
     def _give_back_later(self, answer: "asyncio.Future[list[Polled]]") -> None:
         """Return what a caller that has gone was given, or will be."""
