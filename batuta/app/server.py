@@ -78,6 +78,8 @@ async def _open_dialects(
         functions=functions,
         delay_percent=settings.steps_delay_percent,
         api=_api(settings),
+        github_secret=settings.github_webhook_secret,
+        github_branches=settings.github_branches,
         environment=os.environ,
         folder=data_folder(settings),
     )

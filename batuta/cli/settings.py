@@ -84,7 +84,7 @@ def config_report(env_file: Path | None) -> tuple[list[dict[str, Any]], list[str
     rows = [
         {
             "name": setting.name,
-            "value": _shown(getattr(loaded.settings, setting.name)),
+            "value": _shown_of(setting.name, getattr(loaded.settings, setting.name)),
             "source": loaded.sources[setting.name],
             "isUsed": True,
             "note": "",
@@ -156,6 +156,10 @@ def _example_lines() -> Iterator[str]:
 
 def _note(unused: Unused) -> str:
     return f"{NEEDLESS if unused.is_needless else NOT_YET}: {unused.for_what}"
+
+
+def _shown_of(name: str, value: Any) -> str:
+    return MASK if value and name.endswith("_secret") else _shown(value)
 
 
 def _shown(value: Any) -> str:

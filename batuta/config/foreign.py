@@ -42,7 +42,6 @@ UNUSED: tuple[Unused, ...] = (
     _later("KAFKA_BROKER", "publishing to Kafka", "KAFKA_BROKER", "KAFKA_BROKERS"),
     _later("KAFKA_CLIENT_ID", "publishing to Kafka"),
     _later("KAFKA_GROUP_ID", "publishing to Kafka"),
-    _later("GITHUB_WEBHOOK_SECRET", "starts by GitHub's webhooks", is_secret=True),
     _later("ARTIFACT_STORAGE_PATH", "the artifacts of firmware pipelines"),
     _later("K1_DEVICE_IP", "the device of firmware pipelines"),
     _later("PLATFORMIO_PROJECT_PATH", "the compiler of firmware pipelines"),

@@ -60,6 +60,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _says("How much of the time that they simulate the sample steps take.", ge=0, le=1_000),
     ] = 100
+    github_webhook_secret: Annotated[
+        str,
+        _says(
+            "What GitHub signs its webhooks with; while it is empty none is taken.",
+            ("GITHUB_WEBHOOK_SECRET",),
+        ),
+    ] = ""
+    github_branches: Annotated[
+        tuple[str, ...],
+        _says("Branches to which a push starts the firmware pipeline.", min_length=1),
+    ] = ("main",)
     api_host: Annotated[
         str,
         _says("Host that nodes of graphs reach where they call localhost:3000.", ("API_HOST",)),

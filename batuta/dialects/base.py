@@ -20,6 +20,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     ``targets``: what steps and nodes may call over HTTP. ``functions``: the operator's own, by
     name. ``delay_percent``: how much of the time that they simulate sample functions take.
     ``api``: what nodes mean by http://localhost:3000, as http://host:port; "" when not told.
+    ``github_secret``: what webhooks are signed with, "" when none are taken; ``github_branches``:
+    those to which a push starts a pipeline.
     ``environment``: the server's, for the names that a dialect shares with other programs (keys
     of providers, addresses). ``folder``: where files of the server may stand, beside its database.
     """
@@ -29,6 +31,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     functions: Mapping[str, Callable[..., Any]] = {}
     delay_percent: int = 100
     api: str = ""
+    github_secret: str = ""
+    github_branches: tuple[str, ...] = ("main",)
     environment: Mapping[str, str] = {}
     folder: Path = Path(".batuta")
 

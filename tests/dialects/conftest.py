@@ -51,8 +51,9 @@ async def served(
     *,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     has_workers: bool = True,
+    **host_fields: Any,
 ) -> AsyncIterator[Served]:
-    """Give a server on a store that somebody else closes."""
+    """Give a server on a store that somebody else closes; the host has what more is said."""
     engine = Engine(store, now_ms=StoreClock().now_ms, scripts=NoScripts())
     if not store.is_shared:
         await engine.take_back_local_leases()
@@ -62,6 +63,7 @@ async def served(
         targets=targets_of((), is_shared=False),
         functions=functions or {},
         delay_percent=0,
+        **host_fields,
     )
     dialects = await open_dialects(host)
     pool = Workers(LocalTransport(engine), [one for d in dialects for one in d.functions])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from batuta.api.dispatch.page import API
 from batuta.api.dispatch.router import Router
 from batuta.api.request import HttpError, Reply, Request, Route
 from batuta.model.error import BatutaError
@@ -56,13 +57,15 @@ class Mounts:
         self._mounts = {mount.name: mount for mount in mounts}
         self._routers = {mount.name: Router(mount.routes) for mount in mounts}
         self._ports = ports
-        self._firsts = {
-            route.path.split("/", 2)[1] for mount in mounts for route in mount.routes
-        } | {PREFIX.strip("/")}
+        paths = [route.path for mount in mounts for route in mount.routes]
+        # below the API, which has the most requests, a mount claims its own few paths only
+        self._below_api = tuple(one.partition("{")[0] for one in paths if one.startswith(API))
+        self._firsts = {one.split("/", 2)[1] for one in paths if not one.startswith(API)}
+        self._firsts.add(PREFIX.strip("/"))
 
     def has(self, path: str) -> bool:
         """Say whether a path may be a mount's, from its first segment."""
-        return path[1:].partition("/")[0] in self._firsts
+        return path[1:].partition("/")[0] in self._firsts or path.startswith(self._below_api)
 
     def find(self, request: Request, mounts: Sequence[Mount]) -> list[Match]:
         """Return which of the mounts have the path, the one to be asked first first.

@@ -1,0 +1,1 @@
+"""Firmware pipelines: a push to a repository on GitHub starts one."""
