@@ -18,9 +18,11 @@ _KINDS = {str: "string", int: "integer", bool: "boolean"}
 _STATUS = {
     200: "Done",
     204: "Done, or nothing there; no body",
+    206: "The part of it that was asked for",
     400: "The request breaks a rule; the message names the field",
     404: "No such thing",
     409: "The state does not allow it",
+    416: "It has no such part",
     429: "Too much work at once; Retry-After says when to come back",
     503: "The server is starting or stopping",
 }

@@ -11,6 +11,7 @@ import msgspec
 
 from batuta.api import hot, openapi
 from batuta.api.body import StartBody, TaskResultBody
+from batuta.api.external.files import FILE_ROUTES
 from batuta.api.external.location import EXTERNAL_ROUTES
 from batuta.api.live.resource import LIVE_ROUTES
 from batuta.api.rehearsal.resource import REHEARSAL_ROUTES
@@ -390,6 +391,7 @@ ROUTES: tuple[Route, ...] = (
     *ADMIN_ROUTES,
     *EXPLAIN_ROUTES,
     *EXTERNAL_ROUTES,
+    *FILE_ROUTES,
     *LIVE_ROUTES,
     *REHEARSAL_ROUTES,
 )

@@ -17,6 +17,7 @@ from batuta.runtime.engine import Engine, EngineStore
 from batuta.runtime.keep.keeper import Sweep
 from batuta.runtime.sandbox.pool import Sandbox
 from batuta.store.blob import BlobStore, Folder
+from batuta.store.blob.media import MediaFiles
 from batuta.store.blob.upload import Uploads
 
 if TYPE_CHECKING:
@@ -98,11 +99,13 @@ def data_folder(settings: Settings) -> Path:
 def _sweeps(
     engine: Engine, blobs: BlobStore, folder: Path | None, settings: Settings
 ) -> Sequence[Sweep]:
-    """Give the engine its uploads; return what removes files that nobody needs."""
+    """Give the engine its uploads and media; return what removes files that nobody needs."""
     if folder is None:
         return ()
     uploads = Uploads(folder / "uploads", wall_ms=wall_ms, bytes_max=settings.upload_bytes_max)
     engine.uploads = uploads
+    media = MediaFiles(folder / "media", wall_ms=wall_ms, bytes_max=settings.media_bytes_max)
+    engine.media = media
 
     async def sweep_blobs() -> tuple[int, bool]:
         swept = await blobs.sweep()
@@ -111,7 +114,12 @@ def _sweeps(
     async def sweep_uploads() -> tuple[int, bool]:
         return await uploads.sweep(), True
 
-    return (sweep_blobs, sweep_uploads)
+    async def find_gone(workflow_ids: Sequence[str]) -> set[str]:
+        inputs = await blobs.find_payloads([(one, 0, "input") for one in workflow_ids])
+        pairs = zip(workflow_ids, inputs, strict=True)
+        return {workflow_id for workflow_id, found in pairs if found is None}
+
+    return (sweep_blobs, sweep_uploads, lambda: media.sweep(find_gone))
 
 
 @contextlib.asynccontextmanager

@@ -82,6 +82,7 @@ async def _open_dialects(
         github_branches=settings.github_branches,
         environment=os.environ,
         folder=data_folder(settings),
+        media=engine.media,
     )
     dialects = await open_dialects(host)
     for dialect in dialects:

@@ -115,12 +115,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _says("Payloads from this size on are files; the database has their names.", ge=20_000),
     ] = 1_000_000
+    media_bytes_max: Annotated[
+        int,
+        _says(
+            "The largest picture, film or sound that a node makes or fetches.",
+            ge=1_000,
+            le=10_000_000_000,
+        ),
+    ] = 200_000_000
     blob_folder: Annotated[
         str,
         _says(
-            "Where large payloads and uploads are kept. Empty: beside a SQLite database, with "
-            "`-blobs` after its name; none with PostgreSQL, which keeps all payloads itself. "
-            "Servers of one database have to share it.",
+            "Where large payloads, uploads and media files are kept. Empty: beside a SQLite "
+            "database, with `-blobs` after its name; none with PostgreSQL, which keeps all "
+            "payloads itself. Servers of one database have to share it.",
             of=(SERVE, DATA),
         ),
     ] = ""

@@ -9,6 +9,7 @@ import msgspec
 from batuta.api.dispatch.mount import Mount
 from batuta.runtime.engine import Engine
 from batuta.runtime.lifecycle import Loop
+from batuta.store.blob.media import MediaFiles
 from batuta.workers.function import TaskContext, TaskFunction
 from batuta.workers.outcome import Outcome
 from batuta.workers.system.target import Targets
@@ -24,6 +25,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     those to which a push starts a pipeline.
     ``environment``: the server's, for the names that a dialect shares with other programs (keys
     of providers, addresses). ``folder``: where files of the server may stand, beside its database.
+    ``media``: pictures, films and sound of runs; None where the server has no folder for them.
     """
 
     engine: Engine
@@ -35,6 +37,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     github_branches: tuple[str, ...] = ("main",)
     environment: Mapping[str, str] = {}
     folder: Path = Path(".batuta")
+    media: MediaFiles | None = None
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,11 +15,13 @@ from batuta.model.change import Failure
 from batuta.model.payload import Payload
 from batuta.runtime.clock import wall_ms
 from batuta.runtime.engine import Engine
+from batuta.store.blob.media import MediaFiles
 from batuta.store.blob.upload import Uploads
 from batuta.store.memory import MemoryStore
 from tests.api.client import Client
 
 UPLOAD_BYTES_MAX = 2_000_000  # more than the largest body here
+FILE = "0" * 32 + ".png"  # a media file that is there
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -56,6 +58,10 @@ async def open_engine() -> AsyncIterator[Engine]:
     engine.start_loops()
     with tempfile.TemporaryDirectory() as folder:
         engine.uploads = Uploads(Path(folder), wall_ms=wall_ms, bytes_max=UPLOAD_BYTES_MAX)
+        engine.media = MediaFiles(Path(folder) / "media", wall_ms=wall_ms)
+        held = Path(folder) / "media" / FILE[:2] / FILE.partition(".")[0]
+        held.mkdir(parents=True)
+        (held / "unowned.png").write_bytes(b"a picture")
         yield engine
     await engine.stop()
     await store.close()

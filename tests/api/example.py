@@ -6,7 +6,7 @@ from typing import Any
 
 from batuta.api.request import Route
 from tests.api.client import Client
-from tests.api.conftest import polled, report, simple, workflow
+from tests.api.conftest import FILE, polled, report, simple, workflow
 
 PLACES = re.compile(r"\{(\w+)\}")
 WAIT = {"name": "hold", "taskReferenceName": "hold", "type": "WAIT"}
@@ -80,6 +80,8 @@ class Example:
             places["name"] = self.upload
         if path.startswith("/assets"):
             places["name"] = "page.css"
+        if path.startswith("/files"):
+            places["name"] = FILE
         filled = PLACES.sub(lambda found: places[found[1].lower()], path)
         query = "&".join(f"{name}={_VALUES.get(name, 'a')}" for name in required)
         return f"{method} {filled}" + (f"?{query}" if query else "")

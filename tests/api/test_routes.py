@@ -13,7 +13,7 @@ from batuta.api.resource.page import CONTENT_POLICY
 from batuta.api.routes import ROUTES
 from batuta.runtime.engine import Engine
 from tests.api.client import Answer, Client
-from tests.api.conftest import polled, report, simple, started, workflow
+from tests.api.conftest import FILE, polled, report, simple, started, workflow
 
 PLACES = re.compile(r"\{(\w+)\}")
 VALUES = {"operation": "WRITE", "payloadType": "TASK_OUTPUT"}  # of parameters with words of theirs
@@ -76,6 +76,8 @@ class World:
             places["name"] = places["uploadName"]
         if row.path.startswith("/assets"):
             places["name"] = "page.css"
+        if row.path.startswith("/files"):
+            places["name"] = FILE
         if "/poll/" in row.path:
             places["taskType"] = "a"
         path = PLACES.sub(lambda found: places[found[1]], row.path)

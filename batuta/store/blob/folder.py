@@ -44,12 +44,12 @@ class Folder:
             folders: dict[Path, None] = {}
             for place, name, raw in files:
                 path = self._file(place, name)
-                for folder in self._made(path.parent):
+                for folder in make_folder(path.parent):
                     folders[folder] = None
                 folders[path.parent] = None
                 _write_synced(path, raw)
             for folder in folders:
-                _sync_folder(folder)
+                sync_folder(folder)
         except OSError as error:
             raise StoreError(f"a large payload cannot be written: {error}") from error
 
@@ -84,10 +84,10 @@ class Folder:
 
     def walk(self) -> Iterator[Found]:
         """Give every file, folder by folder; those that vanish meanwhile are passed over."""
-        for group in _entries(self.path):
+        for group in list_entries(self.path):
             if len(group.name) != 2:
                 continue
-            for run in _entries(Path(group.path)):
+            for run in list_entries(Path(group.path)):
                 if _RUN.fullmatch(run.name):
                     yield from _files(run)
 
@@ -99,13 +99,14 @@ class Folder:
     def _file(self, place: Place, name: str) -> Path:
         return self._run(place.workflow_id) / f"{place.seq}-{place.part}-{name}"
 
-    def _made(self, folder: Path) -> list[Path]:
-        """Make a folder; return those that got a new entry by that."""
-        if folder.is_dir():
-            return []
-        made = self._made(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return [*made, folder.parent]
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder; return those that got a new entry by that, which have to be synced."""
+    if folder.is_dir():
+        return []
+    made = make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return [*made, folder.parent]
 
 
 def read_file(path: Path) -> bytes | None:
@@ -130,7 +131,8 @@ def _write_synced(path: Path, raw: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Return once the names in a folder are on disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -138,7 +140,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _entries(folder: Path) -> list["os.DirEntry[str]"]:
+def list_entries(folder: Path) -> list["os.DirEntry[str]"]:
+    """Return what is in a folder by name; nothing when it is not there, or cannot be read."""
     try:
         with os.scandir(folder) as found:
             return sorted(found, key=lambda entry: entry.name)
@@ -147,7 +150,7 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
 
 
 def _files(run: "os.DirEntry[str]") -> Iterator[Found]:
-    for entry in _entries(Path(run.path)):
+    for entry in list_entries(Path(run.path)):
         named = _FILE.fullmatch(entry.name)
         if named is None:
             continue
