@@ -211,6 +211,7 @@ def _run_row(workflow: Workflow, version: int, updated_at_ms: int) -> Row:
         text_or_none(workflow.correlation_id),
         workflow.parent_id,
         text(workflow.owner),
+        text(workflow.dialect),
         workflow.priority,
         workflow.created_at_ms,
         updated_at_ms,

@@ -60,11 +60,11 @@ WHERE r.until <= $5::bigint OR r.workflow_id = excluded.workflow_id
 # A row that is not counted was inserted by another node since: start again.
 ADD_RUNS = """
 INSERT INTO workflow (id, version, name, definition, definition_version, status,
-    correlation_id, parent_id, owner, priority, created_at, updated_at, ended_at, doc,
+    correlation_id, parent_id, owner, dialect, priority, created_at, updated_at, ended_at, doc,
     input, output, variables)
 SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[],
-    $7::text[], $8::uuid[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[],
-    $13::bigint[], $14::bytea[], $15::bytea[], $16::bytea[], $17::bytea[])
+    $7::text[], $8::uuid[], $9::text[], $10::text[], $11::bigint[], $12::bigint[],
+    $13::bigint[], $14::bigint[], $15::bytea[], $16::bytea[], $17::bytea[], $18::bytea[])
 ON CONFLICT (id) DO NOTHING
 """
 
@@ -72,14 +72,15 @@ PUT_RUNS = """
 UPDATE workflow AS w SET version = v.version, name = v.name, definition = v.definition,
     definition_version = v.definition_version, status = v.status,
     correlation_id = v.correlation_id, parent_id = v.parent_id, owner = v.owner,
-    priority = v.priority, created_at = v.created_at, updated_at = v.updated_at,
-    ended_at = v.ended_at, doc = v.doc, input = coalesce(v.input, w.input),
-    output = coalesce(v.output, w.output), variables = coalesce(v.variables, w.variables)
+    dialect = v.dialect, priority = v.priority, created_at = v.created_at,
+    updated_at = v.updated_at, ended_at = v.ended_at, doc = v.doc,
+    input = coalesce(v.input, w.input), output = coalesce(v.output, w.output),
+    variables = coalesce(v.variables, w.variables)
 FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[],
-    $7::text[], $8::uuid[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[],
-    $13::bigint[], $14::bytea[], $15::bytea[], $16::bytea[], $17::bytea[])
+    $7::text[], $8::uuid[], $9::text[], $10::text[], $11::bigint[], $12::bigint[],
+    $13::bigint[], $14::bigint[], $15::bytea[], $16::bytea[], $17::bytea[], $18::bytea[])
 AS v (id, version, name, definition, definition_version, status, correlation_id, parent_id,
-    owner, priority, created_at, updated_at, ended_at, doc, input, output, variables)
+    owner, dialect, priority, created_at, updated_at, ended_at, doc, input, output, variables)
 WHERE w.id = v.id
 """
 

@@ -74,13 +74,13 @@ WHERE early.value ->> 0 < late.value ->> 0 AND early.value ->> 3 <> late.value -
 RECORDS = f"""
 INSERT INTO workflow (
     id, version, name, definition, definition_version, status, correlation_id, parent_id, owner,
-    created_at, updated_at, ended_at, priority, doc,
+    dialect, created_at, updated_at, ended_at, priority, doc,
     input, input_size, output, output_size, variables, variables_size
 ) SELECT
     unhex(value ->> '$[0].id', '-'), value ->> 1, value ->> '$[0].n', value ->> '$[0].d',
     coalesce(value ->> '$[0].dv', 1), coalesce(value ->> '$[0].s', 'RUNNING'),
     value ->> '$[0].co', unhex(value ->> '$[0].pi', '-'), coalesce(value ->> '$[0].ow', ''),
-    coalesce(value ->> '$[0].ca', 0), value ->> 2,
+    coalesce(value ->> '$[0].di', ''), coalesce(value ->> '$[0].ca', 0), value ->> 2,
     coalesce(value ->> '$[0].ea', 0), coalesce(value ->> '$[0].p', 0),
     json_remove(value -> 0, '$.v'), {_payload(3)}, {_payload(5)}, {_payload(7)}
 FROM jsonb_each({{workflows}}) WHERE true
