@@ -14,6 +14,7 @@ from bench.load import (
     idle_workers,
     inprocess,
     open_runs,
+    streams,
 )
 
 Figures = dict[str, float]
@@ -57,6 +58,10 @@ def _idle_workers(folder: Path, _scale: float, count: int) -> Figures:
     return idle_workers.measure(folder, count)
 
 
+def _streams(folder: Path, _scale: float, count: int) -> Figures:
+    return streams.measure(folder, count)
+
+
 def _open_runs(folder: Path, _scale: float, count: int) -> Figures:
     return open_runs.measure(folder, count)
 
@@ -75,6 +80,7 @@ PARTS = {
         Part("busy", "a commit beside a saturated event loop", _busy),
         Part("facts", "cold start, idle memory, installed size", _facts),
         Part("idle-workers", "workers that poll for nothing", _idle_workers, 1_000),
+        Part("streams", "event streams of open runs, silent and told", _streams, 1_000),
         Part("open-runs", "open runs: memory, kill -9, latency", _open_runs, 5_000),
         Part("finished-runs", "finished runs: list, get, search, loss", _finished_runs, 15_000),
     )

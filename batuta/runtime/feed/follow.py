@@ -20,19 +20,20 @@ from batuta.store.base import Store
 
 FOLLOWERS_MAX = 5_000  # of one node; each costs a connection and some 20 kB
 LOOK_AGAIN_S = 1.0  # without a hint; the bound when all hints are lost
-COALESCE_S = 0.02  # what changes within it is one look: a busy run changes faster than one reads
+COALESCE_S = 0.02  # between two looks: a busy run changes faster than anybody reads
 BEAT_S = 15.0  # proxies close connections that are silent for 30 to 60 s
 
 
 class Follower:
     """One caller that follows a run; ``hint`` is set when it should look again."""
 
-    __slots__ = ("hint", "version", "workflow_id")
+    __slots__ = ("hint", "looked_at_s", "version", "workflow_id")
 
     def __init__(self, workflow_id: str) -> None:
         self.workflow_id = workflow_id
         self.version = 0  # that the caller has seen
         self.hint = asyncio.Event()
+        self.looked_at_s = 0.0
 
 
 class Feed:
@@ -90,8 +91,11 @@ class Feed:
         with suppress(TimeoutError):
             async with asyncio.timeout(beat_s):
                 await follower.hint.wait()
-            if not self._is_released:
-                await pause(COALESCE_S)
+            now_s = asyncio.get_running_loop().time
+            early_s = follower.looked_at_s + COALESCE_S - now_s()
+            if early_s > 0 and not self._is_released:
+                await pause(early_s)
+            follower.looked_at_s = now_s()
             follower.hint.clear()
             return True
         return False
