@@ -23,6 +23,7 @@ from batuta.cli.command.node import db_option as _db
 from batuta.cli.command.operation import workflow
 from batuta.cli.command.server import logs, status, why
 from batuta.cli.command.task import queue, task
+from batuta.cli.door.command import dialects
 from batuta.cli.exit import ExitCode, code_of, complain
 from batuta.cli.help.example import add_examples
 from batuta.cli.help.flag import add_setting_flags
@@ -180,6 +181,7 @@ for _command in (
     logs,
     doctor,
     reset,
+    dialects,
     completion,
 ):
     cli.add_command(_command)

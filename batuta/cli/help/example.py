@@ -153,6 +153,10 @@ doctor --retry
 reset
 reset --db /var/lib/batuta/runs.db --yes
 
+# dialects
+dialects
+dialects steps
+
 # completion
 eval "$(batuta completion bash)"
 completion fish > ~/.config/fish/completions/batuta.fish
