@@ -85,7 +85,7 @@ async def run(server: Served, definition: dict[str, Any], payload: Any = None) -
     return await ended(server, await started(server, definition, payload))
 
 
-async def test_s3_1_the_document_s_own_example_is_kept(server: Served) -> None:
+async def test_s3_01_the_document_s_own_example_is_kept(server: Served) -> None:
     answer = await server.ask("POST /workflows/definitions", PROCESS)
     assert answer.status == 201
     assert {k: v for k, v in answer.json.items() if k != "id"} == PROCESS
@@ -93,7 +93,7 @@ async def test_s3_1_the_document_s_own_example_is_kept(server: Served) -> None:
     assert read.json == answer.json
 
 
-async def test_s3_1_the_shared_example_file_is_kept_verbatim(
+async def test_s3_01_the_shared_example_file_is_kept_verbatim(
     server: Served, shared_data: Path
 ) -> None:
     body = json.loads((shared_data / "s3" / "readme-user-signup-process.json").read_text("utf-8"))
@@ -102,7 +102,7 @@ async def test_s3_1_the_shared_example_file_is_kept_verbatim(
     assert (await run(server, body, USER))["status"] == "COMPLETED"
 
 
-async def test_s3_2_it_is_triggered_by_name_and_completes(server: Served) -> None:
+async def test_s3_02_it_is_triggered_by_name_and_completes(server: Served) -> None:
     await server.ask("POST /workflows/definitions", PROCESS)
     answer = await server.ask("POST /workflows/User%20Signup%20Process/trigger", {"payload": USER})
     assert (answer.status, answer.json["status"]) == (202, "PENDING")
@@ -118,7 +118,7 @@ async def test_s3_2_it_is_triggered_by_name_and_completes(server: Served) -> Non
     assert found["endedAt"] >= found["startedAt"]
 
 
-async def test_s3_3_the_sample_is_loaded_and_runs_by_id_and_by_name(server: Served) -> None:
+async def test_s3_03_the_sample_is_loaded_and_runs_by_id_and_by_name(server: Served) -> None:
     listed = (await server.ask("GET /workflows/definitions")).json
     assert [one["id"] for one in listed] == ["sample-user-signup"]
     for wanted in ("sample-user-signup", "Sample%20User%20Signup%20Workflow"):
@@ -128,7 +128,7 @@ async def test_s3_3_the_sample_is_loaded_and_runs_by_id_and_by_name(server: Serv
         assert found["workflowDefinitionId"] == "sample-user-signup"
 
 
-async def test_s3_4_a_failing_step_ends_the_instance_with_its_text(server: Served) -> None:
+async def test_s3_04_a_failing_step_ends_the_instance_with_its_text(server: Served) -> None:
     found = await run(server, PROCESS, {"email": "a@example.com"})
     assert found["status"] == "FAILED"
     [record] = found["history"]
@@ -138,7 +138,7 @@ async def test_s3_4_a_failing_step_ends_the_instance_with_its_text(server: Serve
     assert found["currentStepId"] == "validateUserInput"
 
 
-async def test_s3_5_a_path_names_an_earlier_step_s_output(server: Served) -> None:
+async def test_s3_05_a_path_names_an_earlier_step_s_output(server: Served) -> None:
     definition = steps(
         *("validateUserData", "createUserInDB", "logAnalytics"),
         a={"resultPath": "$.x"},
@@ -154,7 +154,7 @@ async def test_s3_5_a_path_names_an_earlier_step_s_output(server: Served) -> Non
     ("path", "value"),
     [("$.initialPayload.data", {"k": 1}), (".initialPayload", {"data": {"k": 1}})],
 )
-async def test_s3_6_the_trigger_s_payload_stays_in_reach(
+async def test_s3_06_the_trigger_s_payload_stays_in_reach(
     server: Served, path: str, value: Any
 ) -> None:
     definition = steps("logAnalytics", "logAnalytics", b={"inputPath": path})
@@ -163,7 +163,7 @@ async def test_s3_6_the_trigger_s_payload_stays_in_reach(
     assert found["history"][1]["input"] == value
 
 
-async def test_s3_7_results_are_laid_over_put_in_place_or_into_depth() -> None:
+async def test_s3_07_results_are_laid_over_put_in_place_or_into_depth() -> None:
     own = {"seven": lambda _: 7, "pair": lambda _: {"b": 2}, "see": lambda given: {"saw": given}}
     store = memory()
     async with served(store, functions=own) as server:
@@ -176,7 +176,7 @@ async def test_s3_7_results_are_laid_over_put_in_place_or_into_depth() -> None:
         assert (await run(server, deep, {"a": 1}))["currentPayload"] == {"a": {"b": {"c": 7}}}
 
 
-async def test_s3_8_definitions_are_made_read_changed_and_removed(server: Served) -> None:
+async def test_s3_08_definitions_are_made_read_changed_and_removed(server: Served) -> None:
     made = await server.ask("POST /workflows/definitions", PROCESS)
     where = f"/workflows/definitions/{made.json['id']}"
     assert made.status == 201
@@ -217,7 +217,7 @@ async def test_s3_8_definitions_are_made_read_changed_and_removed(server: Served
         ({"name": "01a1f8aa-1d0f-7001-b999-f78a867efdfd"}, "name looks like an id; choose another"),
     ],
 )
-async def test_s3_9_a_definition_that_cannot_run_is_refused(
+async def test_s3_09_a_definition_that_cannot_run_is_refused(
     server: Served, change: dict[str, Any], told: str
 ) -> None:
     body = {"name": "n", "startAt": "a", "steps": {"a": {"functionName": "f"}}, **change}
@@ -235,7 +235,7 @@ async def test_s3_9_a_definition_that_cannot_run_is_refused(
         ({"other": 1}, "property other should not exist"),
     ],
 )
-async def test_s3_9_a_trigger_that_says_something_else_is_refused(
+async def test_s3_09_a_trigger_that_says_something_else_is_refused(
     server: Served, body: Any, told: str
 ) -> None:
     answer = await server.ask("POST /workflows/sample-user-signup/trigger", body)
