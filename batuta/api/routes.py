@@ -13,6 +13,7 @@ from batuta.api import hot, openapi
 from batuta.api.body import StartBody, TaskResultBody
 from batuta.api.external.files import FILE_ROUTES
 from batuta.api.external.location import EXTERNAL_ROUTES
+from batuta.api.lenient.rows import LENIENT_ROUTES
 from batuta.api.live.resource import LIVE_ROUTES
 from batuta.api.rehearsal.resource import REHEARSAL_ROUTES
 from batuta.api.request import Parameter, Reply, Request, Route
@@ -393,5 +394,6 @@ ROUTES: tuple[Route, ...] = (
     *EXTERNAL_ROUTES,
     *FILE_ROUTES,
     *LIVE_ROUTES,
+    *LENIENT_ROUTES,
     *REHEARSAL_ROUTES,
 )
