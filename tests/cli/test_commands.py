@@ -96,7 +96,7 @@ def test_a_wrong_option_is_a_usage_error() -> None:
 
 def test_config_shows_each_value_and_where_it_came_from(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("BATUTA_DRAIN_MS=5\n", "utf-8")
-    secret = "postgresql://me:secret@db.example/batuta"
+    secret = "postgresql://me:hunter2@db.example/batuta"
 
     done = batuta("config", cwd=tmp_path, PORT="9", BATUTA_DB=secret, BATUTA_PROT="1")
 
@@ -104,7 +104,7 @@ def test_config_shows_each_value_and_where_it_came_from(tmp_path: Path) -> None:
     assert rows["port"].split() == ["9", "PORT"]
     assert rows["drain_ms"].split(maxsplit=1)[1] == "BATUTA_DRAIN_MS in .env"
     assert "postgresql://me:***@db.example/batuta" in rows["db"]
-    assert "secret" not in done.stdout
+    assert "hunter2" not in done.stdout
     assert "did you mean BATUTA_PORT?" in done.stderr
 
 
