@@ -11,22 +11,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from batuta.config.describe import CLIENT, DATA, SERVE, WORKER
+from batuta.config.describe import says as _says
+from batuta.config.sink import SinkSettings
 from batuta.model.definition import COUNT_MAX, DAYS_MAX
 
 PREFIX = "BATUTA_"
 
 HOUR_MS = 3_600_000
 
-SERVE, WORKER, CLIENT, DATA = "serve", "worker", "commands that ask a server", "its data"
 
-
-def _says(
-    text: str, also: tuple[str, ...] = (), of: tuple[str, ...] = (SERVE,), **limits: Any
-) -> Meta:
-    return Meta(description=text, extra={"also": also, "of": of}, **limits)
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(SinkSettings, frozen=True, kw_only=True):
     """What a server, a worker or a command was told; `load_settings` reads it."""
 
     host: Annotated[str, _says("Address to listen at.", min_length=1)] = "127.0.0.1"
@@ -254,10 +249,9 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 def list_settings() -> tuple[Setting, ...]:
     """Describe every setting, in the order of the reference page."""
     hints = typing.get_type_hints(Settings, include_extras=True)
-    return tuple(
-        _describe(field.name, hints[field.name], field.default)
-        for field in msgspec.structs.fields(Settings)
-    )
+    inherited = SinkSettings.__struct_fields__
+    fields = sorted(msgspec.structs.fields(Settings), key=lambda field: field.name in inherited)
+    return tuple(_describe(field.name, hints[field.name], field.default) for field in fields)
 
 
 def _describe(name: str, annotation: Any, default: Any) -> Setting:

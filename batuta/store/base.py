@@ -14,6 +14,7 @@ from batuta.model.change import Change
 from batuta.model.execution import Lease, Task, Workflow
 from batuta.model.limit import Limit, LimitUse
 from batuta.model.payload import Payload
+from batuta.store.cursor import Cursors
 from batuta.store.failing import Failing
 from batuta.store.query.tree import FoundTask, Page, Query, Sort
 
@@ -297,6 +298,11 @@ class JournalRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class Journal(Protocol):
     """The append-only record of commands, in commit order."""
+
+    @property
+    def cursors(self) -> Cursors:
+        """Who reads it, and how far each has come."""
+        ...
 
     async def read_after(
         self, position: int, *, limit: int, workflow_id: str | None = None

@@ -33,6 +33,7 @@ from batuta.testing.cases.search import SearchCases
 from batuta.testing.cases.sharing import DurabilityCases, RivalCases
 from batuta.testing.cases.subject import Subject
 from batuta.testing.cases.timer import TimerCases
+from batuta.testing.cursor import CursorCases, CursorDurabilityCases, CursorRivalCases
 from batuta.testing.keep import KeepCases
 from batuta.testing.limit import LimitCases
 from batuta.testing.model import ModelCases
@@ -52,6 +53,7 @@ class StoreSuite(
     FailingCases,
     SendOrderCases,
     JournalCases,
+    CursorCases,
     CatalogCases,
     SearchCases,
     QueryCases,
@@ -63,7 +65,7 @@ class StoreSuite(
     pytestmark = pytest.mark.asyncio
 
 
-class DurableStoreSuite(DurabilityCases, FailingDurabilityCases):
+class DurableStoreSuite(DurabilityCases, FailingDurabilityCases, CursorDurabilityCases):
     """Cases for a store that keeps its data.
 
     ``reopen``: an async function that closes the store given and returns it opened again.
@@ -72,7 +74,7 @@ class DurableStoreSuite(DurabilityCases, FailingDurabilityCases):
     pytestmark = pytest.mark.asyncio
 
 
-class SharedStoreSuite(RivalCases, FailingRivalCases):
+class SharedStoreSuite(RivalCases, FailingRivalCases, CursorRivalCases):
     """Cases for a store that two nodes use at once. ``rival``: a second one on the same data."""
 
     pytestmark = pytest.mark.asyncio

@@ -36,7 +36,8 @@ PAIR = {
 
 
 def test_config_tells_used_from_unused_and_masks_secrets(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("KAFKA_BROKER=kafka:9092\nFAL_KEY=hunter2\n", "utf-8")
+    given = "CONDUCTOR_AUTH_KEY=me\nFAL_KEY=hunter2\nREDIS_PASSWORD=hunter2\n"
+    (tmp_path / ".env").write_text(given, "utf-8")
     more = {"PGHOST": "db", "PGUSER": "me", "PGPASSWORD": "hunter2", "METRICS_PORT": "9090"}
 
     as_text = batuta("config", cwd=tmp_path, **more)
@@ -50,11 +51,12 @@ def test_config_tells_used_from_unused_and_masks_secrets(tmp_path: Path) -> None
     assert rows["port"]["isUsed"]
     assert rows["METRICS_PORT"]["source"] == "METRICS_PORT"
     assert rows["METRICS_PORT"]["note"].startswith("not used yet")
-    assert rows["KAFKA_BROKER"]["source"] == "KAFKA_BROKER in .env"
-    assert not rows["KAFKA_BROKER"]["isUsed"]
+    assert rows["CONDUCTOR_AUTH_KEY"]["source"] == "CONDUCTOR_AUTH_KEY in .env"
+    assert not rows["CONDUCTOR_AUTH_KEY"]["isUsed"]
+    assert rows["redis_password"]["value"] == "***"
     assert rows["FAL_KEY"]["value"] == "***"
     lines = {line.split()[0]: line for line in as_text.stdout.splitlines()}
-    assert "not used yet: publishing to Kafka" in lines["KAFKA_BROKER"]
+    assert "not used yet: keys of clients" in lines["CONDUCTOR_AUTH_KEY"]
 
 
 def test_the_example_file_can_be_printed_and_used(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True):
     retention_failed_days: int = 0
     retention_count: int = 0
     retention_retired_days: int = 0
+    sink_lag_max: int = 1_000
 
 
 def definition(name: str = "one", *tasks: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -211,24 +212,49 @@ async def test_a_reader_of_the_journal_holds_its_rows_back(node: Node) -> None:
     await node.register(definition())
     workflow_id = await done(node)
     node.clock.move(9 * DAY_MS)
-    read = 0
-    kept = Keeper(
-        node.store,
-        Settings(retention_days=1),
-        now_ms=node.clock.now_ms,
-        forget=node.engine._cache.forget,
-        position_read=lambda: read,
-    )
+    await node.store.cursors.take("sink", "me", now_ms=0, until_ms=0)
+    kept = keeper(node, retention_days=1)
     await kept.make_pass()
+    assert await there(node, workflow_id) == [False]
     await done(node)
     node.clock.move(JOURNAL_KEEP_MS + 1_000)
 
     await kept.make_pass()
     assert await read_all(node.store, workflow_id) != []
 
-    read = (await read_all(node.store))[-1].position
+    end = (await read_all(node.store))[-1].position
+    await node.store.cursors.move("sink", "me", position=end, until_ms=0)
     await kept.make_pass()
     assert await read_all(node.store, workflow_id) == []
+
+
+async def test_a_run_that_a_reader_of_the_journal_has_not_seen_end_is_kept(node: Node) -> None:
+    await node.register(definition())
+    seen = await done(node)
+    await node.store.cursors.take("sink", "me", now_ms=0, until_ms=0)
+    unseen = await done(node)
+    node.clock.move(9 * DAY_MS)
+    kept = keeper(node, retention_days=1)
+
+    await kept.make_pass()
+    assert await there(node, seen, unseen) == [False, True]
+
+    end = await node.store.cursors.journal_end()
+    await node.store.cursors.move("sink", "me", position=end, until_ms=0)
+    await kept.make_pass()
+    assert await there(node, unseen) == [False]
+
+
+async def test_a_reader_that_is_too_far_behind_holds_nothing_back(node: Node) -> None:
+    await node.register(definition())
+    await node.store.cursors.take("sink", "me", now_ms=0, until_ms=0)
+    early, late = await done(node), await done(node)
+    lag = len(await read_all(node.store, late))
+    node.clock.move(9 * DAY_MS)
+
+    await keeper(node, retention_days=1, sink_lag_max=lag).make_pass()
+
+    assert await there(node, early, late) == [False, True]
 
 
 async def test_retired_tasks_of_kept_runs_go_when_that_is_asked_for(node: Node) -> None:

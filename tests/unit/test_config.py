@@ -252,7 +252,7 @@ def test_listening_for_other_machines_has_to_be_asked_for(host: str) -> None:
 def test_every_setting_says_what_it_is_and_what_is_allowed() -> None:
     settings = list_settings()
 
-    assert [setting.name for setting in settings] == list(Settings.__struct_fields__)
+    assert sorted(setting.name for setting in settings) == sorted(Settings.__struct_fields__)
     assert all(setting.help and setting.allowed for setting in settings)
     names = [name for setting in settings for name in setting.environment]
     assert len(names) == len(set(names)), "two settings would read the same name"

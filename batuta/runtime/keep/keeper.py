@@ -16,7 +16,7 @@ from batuta.model.definition import Retention
 from batuta.runtime.clock import pause
 from batuta.runtime.definitions import WORKFLOW_DEF
 from batuta.runtime.keep.plan import DAY_MS, Defaults, Wanted, is_configured, wanted
-from batuta.store.base import Catalog
+from batuta.store.base import Catalog, Journal
 from batuta.store.keep import Ended, Keep
 
 PASS_S = 60.0  # between two passes: what is kept for days need not go to the second
@@ -34,7 +34,7 @@ Sweep = Callable[[], Awaitable[tuple[int, bool]]]
 """Removes the next few files; says how many, and whether it has come to the end."""
 
 
-class KeepStore(Catalog, Keep, Protocol):
+class KeepStore(Catalog, Keep, Journal, Protocol):
     """What retention needs of a store."""
 
 
@@ -63,7 +63,6 @@ class Keeper:
 
     Args:
         forget: Told of runs that are gone, so that memory shows them no more.
-        position_read: How far every reader of the journal has come; None: nobody reads it.
     """
 
     def __init__(
@@ -74,14 +73,12 @@ class Keeper:
         now_ms: Callable[[], int],
         forget: Callable[[Sequence[str]], None],
         sweeps: Sequence[Sweep] = (),
-        position_read: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._store = store
         self._defaults = defaults
         self._now_ms = now_ms
         self._forget = forget
         self._sweeps = sweeps
-        self._position_read = position_read
         self._beat: Callable[[], None] = lambda: None
         self.kept = Kept()
 
@@ -134,6 +131,11 @@ class Keeper:
                 return
 
     async def _purge_some(self, runs: Sequence[Ended]) -> int:
+        position = await self._position_read()
+        if position is not None:
+            asked = [(run.workflow_id, run.version) for run in runs]
+            unread = await self._store.cursors.unread(asked, position)
+            runs = [run for run in runs if run.workflow_id not in unread]
         gone = await self._store.purge(runs, now_ms=self._now_ms(), rows_max=SLICE_ROWS)
         self._forget(gone)
         self.kept.runs += len(gone)
@@ -143,8 +145,9 @@ class Keeper:
         before_ms = self._now_ms() - JOURNAL_KEEP_MS
 
         async def some() -> int:
+            position = await self._position_read()
             return await self._store.purge_removed(
-                before_ms=before_ms, position_max=self._position_read(), rows_max=SLICE_ROWS
+                before_ms=before_ms, position_max=position, rows_max=SLICE_ROWS
             )
 
         while True:
@@ -152,6 +155,15 @@ class Keeper:
             self.kept.leftover_rows += deleted
             if not deleted:
                 return
+
+    async def _position_read(self) -> int | None:
+        """Return how far all readers have come, one that is too far behind left aside."""
+        cursors = await self._store.cursors.all()
+        if not cursors:
+            return None
+        end = await self._store.cursors.journal_end()
+        least = end - self._defaults.sink_lag_max
+        return max(least, min(cursor.position for cursor in cursors))
 
     async def _purge_retired(self) -> None:
         before_ms = self._now_ms() - self._defaults.retention_retired_days * DAY_MS

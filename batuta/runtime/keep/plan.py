@@ -33,6 +33,10 @@ class Defaults(Protocol):
     def retention_retired_days(self) -> int:
         """Days that retired tasks of kept runs are kept."""
 
+    @property
+    def sink_lag_max(self) -> int:
+        """Entries of the journal that a sink may be behind and still find them."""
+
 
 class Wanted(msgspec.Struct, frozen=True):
     """Runs that are to go, as ``Keep.find_ended`` asks for them."""

@@ -10,6 +10,7 @@ from batuta.model.command import TimerKind
 from batuta.model.execution import Lease, Task, Workflow
 from batuta.model.payload import Payload
 from batuta.store.base import Document, JournalRow, LogLine, PendingSend
+from batuta.store.cursor import Cursor
 from batuta.store.failing import Failing
 
 # Larger ones come unloaded, as from the databases, so that tests meet payloads to be fetched.
@@ -82,6 +83,7 @@ class State:
     reservations: dict[tuple[str, str], Reservation] = field(default_factory=dict)
     journal: list[JournalRow] = field(default_factory=list)  # by position
     position_last: int = 0
+    cursors: dict[str, Cursor] = field(default_factory=dict)  # readers of the journal, by name
     left_over: dict[str, list[TaskRow]] = field(default_factory=dict)  # tasks of purged runs
     requests: dict[tuple[str, int], str] = field(default_factory=dict)  # request id by version
     logs: dict[str, list[LogLine]] = field(default_factory=dict)

@@ -27,6 +27,7 @@ from batuta.store.base import (
 from batuta.store.failing import FAILING_MAX, Failing
 from batuta.store.keep import Ended
 from batuta.store.memory import due, keep, queue
+from batuta.store.memory.cursor import MemoryCursors
 from batuta.store.memory.decision import assert_well_formed, judge, write
 from batuta.store.memory.find import all_tasks
 from batuta.store.memory.rows import PAYLOAD_INLINE_BYTES_MAX, Run, State, payload
@@ -69,6 +70,7 @@ class MemoryStore:
         self._pause = pause
         self._inline_bytes_max = inline_bytes_max
         self.state = State() if state is None else state
+        self.cursors = MemoryCursors(self.state, self._reach)
         self._commits = 0
         self._in_flight: set[asyncio.Future[None]] = set()
         self._is_closed = False

@@ -21,6 +21,7 @@ from batuta.store.failing import FAILING_MAX, Failing
 from batuta.store.keep import Ended
 from batuta.store.postgres import catalog, find, read, schema, search
 from batuta.store.postgres.commit import commit, forget_sends
+from batuta.store.postgres.cursor.table import PostgresCursors
 from batuta.store.postgres.due import read as due_read
 from batuta.store.postgres.due import write as due_write
 from batuta.store.postgres.keep import purge
@@ -45,6 +46,7 @@ class PostgresStore:
     def __init__(self, link: Link, settings: dict[str, str]) -> None:
         self._link = link
         self._settings = settings
+        self.cursors = PostgresCursors(link)
 
     @classmethod
     async def open(cls, url: str, *, connections_max: int = CONNECTIONS_MAX) -> "PostgresStore":

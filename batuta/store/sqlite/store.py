@@ -26,6 +26,7 @@ from batuta.store.merge import merge
 from batuta.store.query.tree import FoundTask, Page, Query, Sort
 from batuta.store.sqlite import catalog, find, reading
 from batuta.store.sqlite.connection import ConnectionThread, open_connection
+from batuta.store.sqlite.cursor.table import SqliteCursors
 from batuta.store.sqlite.due import read as due_read
 from batuta.store.sqlite.due import write as due_write
 from batuta.store.sqlite.keep import purge
@@ -67,6 +68,7 @@ class SqliteStore:
         reader = partial(open_connection, path, is_writer=False)
         self._reader = ConnectionThread("batuta-sqlite-read", reader)
         self._searcher = ConnectionThread("batuta-sqlite-search", reader)
+        self.cursors = SqliteCursors(self._writer, self._reader)
 
     @classmethod
     async def open(

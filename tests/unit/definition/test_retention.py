@@ -22,6 +22,7 @@ class Settings(msgspec.Struct, frozen=True):
     retention_failed_days: int = 0
     retention_count: int = 0
     retention_retired_days: int = 0
+    sink_lag_max: int = 1_000
 
 
 def before(days: int) -> int:

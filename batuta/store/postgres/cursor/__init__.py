@@ -1,0 +1,1 @@
+"""How far each reader of the journal has come, on PostgreSQL."""
