@@ -135,7 +135,7 @@ def _leave_out(draft: Draft, holder: Task, name: str) -> None:
     reason = "left out: no edge that leads here was taken"
     known = draft.execution.latest_task(name + holder.suffix)
     if known is not None:
-        draft.put(known, output=EMPTY, is_executed=True, started_at_ms=0, reason=reason)
+        draft.put(known, is_executed=True, started_at_ms=0, reason=reason)
         return
     graph = draft.execution.graph
     origin = graph.home_of(holder.origin, name)
