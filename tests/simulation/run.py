@@ -23,7 +23,7 @@ from tests.simulation.world.plan import BrokenError, Lean
 from tests.simulation.world.world import World
 
 SAFETY_S = 40.0  # of virtual time with faults
-QUIET_S = 1_500.0  # within which every run must have ended once the faults have stopped
+QUIET_S = 3_000.0  # within which every run must have ended once the faults have stopped
 RUNS = 14
 _COMMIT = re.compile(r" commit \d+$")
 _DETAIL = re.compile(r" *[0-9.]+   ")  # what a commit did is indented below it

@@ -17,6 +17,7 @@ from batuta.runtime.definitions import TASK_DEF
 from batuta.store.base import Entry, RunChanges
 from batuta.store.memory.rows import State
 from tests.simulation.checks.shadow import Rows
+from tests.simulation.reference.dag import has_delay
 from tests.simulation.reference.fact import Ending, Fact, Registered, UncoveredError
 from tests.simulation.reference.machine import Machine, Made
 from tests.simulation.reference.operators import BEGIN
@@ -177,6 +178,8 @@ class Agreement:
             elif not is_canceled and (status.is_terminal or (before.get("du") and not after["du"])):
                 fact.due.append((name, retry))
         elif made.node.type in BEGIN and made.node.type != "DYNAMIC":
+            if fact.kind == "timer" and before.get("du") not in {None, 0, after.get("du")}:
+                fact.due.append((name, retry))  # the delay of a DAG's edge is over
             return  # a container ends because of what is in it
         elif status.is_terminal:
             if status is TaskStatus.CANCELED:
@@ -201,6 +204,8 @@ class Agreement:
             known.is_behind = True
             is_ahead = known.machine.status is not rows.workflow.status
             waits = any(m.is_open and m.node.type in _AT_ONCE for m in known.machine.made)
+            # A delay counts from an end that the engine has yet to come to.
+            waits |= any(m.is_open and has_delay(m) for m in known.machine.made)
             if is_ahead or waits:  # for what only the engine's going on tells
                 raise UncoveredError("interrupted")
             return
@@ -217,6 +222,7 @@ class Agreement:
         for key in {*found} & {*expected}:
             seq, task = found[key]
             made = expected[key]
+            made.at_ms = task.first_scheduled_at_ms  # later, when the engine had stopped in between
             if _word(task.status) != _word(made.status):
                 why = f"{task.reference_name} is {task.status}, the reference says {made.status}"
                 self._fail("I20", why, run)

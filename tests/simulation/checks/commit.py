@@ -229,7 +229,9 @@ class Checks:
                 enqueue_ms = self._timers.get((run, task_id, "ENQUEUE"), now_ms + 1)
                 due_ms = [self._timers.get((run, task_id, "WAIT"), enqueue_ms)]
             elif kinds == {"timer"} and before.due_at_ms and not now.due_at_ms:
-                due_ms = [self._timers.get((run, task_id, "ENQUEUE"), now_ms + 1)]
+                # The delay of a DAG's edge, or of a task that goes to its queue.
+                kind = "WAIT" if now.task_type == "DAG" else "ENQUEUE"
+                due_ms = [self._timers.get((run, task_id, kind), now_ms + 1)]
             if due_ms and min(due_ms) > now_ms:
                 early = f"{min(due_ms) - now_ms} ms early"
                 self._fail("I24", f"{now.reference_name} {now.status} {early}", run)

@@ -17,6 +17,8 @@ CASE = "[$.which].map(function (x) { return String(x); })[0]"
 WRAP = "[$.n].map(function (x) { return {got: x}; })[0]"
 THROW = "[$.n].map(function (x) { throw new Error('no'); })"
 LAMBDA = "return [$.n].map(function (x) { return {got: x}; })[0];"
+PADDED, NOT_PADDED = "$.pad == ''", "$.pad != ''"  # simple: the core evaluates them itself
+PAD_SOUGHT = "[$.pad].some(function (x) { return x == ''; })"
 JQ_WRAP = "{got: .n}"
 JQ_MANY = ".n, .n"
 JQ_ERROR = 'error("no")'
@@ -51,6 +53,9 @@ _SCRIPTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     WRAP: _wrap,
     LAMBDA: _wrap,
     THROW: lambda _: Failure("Error: no"),
+    PADDED: lambda values: values.get("pad") == "",
+    NOT_PADDED: lambda values: values.get("pad") != "",
+    PAD_SOUGHT: lambda values: values.get("pad") == "",
 }
 _PROGRAMS: dict[str, Callable[[dict[str, Any]], Any]] = {
     JQ_WRAP: lambda values: [_wrap(values)],

@@ -4,9 +4,11 @@ import random
 from typing import Any
 
 from tests.simulation.generate import family, leaf, script
+from tests.simulation.generate.dag import dag, without
 from tests.simulation.generate.leaf import Document, N, of
 
 DEPTH_MAX = 4
+NESTED_TASKS = 4  # that the smallest fork with its join has
 _LEAVES = {
     "s": (leaf.simple, 8),
     "u": (leaf.user_type, 1),
@@ -31,12 +33,16 @@ class Writer:
     Args:
         children: Registered definitions that it may start.
         shape: See ``Lean.shape``.
+        tasks_max: About how many nodes it has at most; 0 for as many as come.
     """
 
-    def __init__(self, chance: random.Random, children: list[str], shape: str = "") -> None:
+    def __init__(
+        self, chance: random.Random, children: list[str], shape: str = "", tasks_max: int = 0
+    ) -> None:
         self._chance = chance
         self._children = children
         self._shape = shape
+        self._tasks_max = tasks_max
         self._count = 0
         self._prefix = ""
 
@@ -45,14 +51,19 @@ class Writer:
         tasks: list[Document] = []
         for _ in range(self._chance.randint(1, max(4 - depth + 1, 1))):
             tasks += self._some(depth)
+            if self._is_full():
+                break
         if tasks[-1]["type"] in _NOT_LAST:
             tasks.append(leaf.simple(self._chance, self._ref("s")))
         return tasks
 
+    def _is_full(self) -> bool:
+        return bool(self._tasks_max) and self._count >= self._tasks_max - NESTED_TASKS
+
     def _some(self, depth: int) -> list[Document]:
         weights = {f"leaf {kind}": weight for kind, (_, weight) in _LEAVES.items()}
-        if depth < DEPTH_MAX:
-            nested = {"fork": 4, "switch": 3, "decision": 2, "loop": 3, "exclusive": 1}
+        if depth < DEPTH_MAX and not self._is_full():
+            nested = {"fork": 4, "switch": 3, "decision": 2, "loop": 3, "exclusive": 1, "dag": 3}
             weights |= {kind: weight * (2 if depth == 1 else 1) for kind, weight in nested.items()}
             weights["inline_child"] = 1
         weights["dynamic_fork"] = 3
@@ -151,12 +162,24 @@ class Writer:
             inputs["keepLastN"] = self._chance.choice([1, 2])
         return [leaf.leniently(self._chance, of("DO_WHILE", ref, inputs, **fields))]
 
+    def _dag(self, depth: int) -> list[Document]:
+        ref = self._ref("k")
+        nodes = [self._node(depth + 1) for _ in range(self._chance.randint(1, 6))]
+        return [dag(self._chance, ref, nodes)]
+
+    def _node(self, depth: int) -> Document:
+        """One task that stands for all that is in it: a DAG has no forks and switches."""
+        while True:
+            made = self._some(depth)
+            if len(made) == 1 and made[0]["type"] not in _NOT_LAST:
+                return made[0]
+
     def _child(self, _depth: int) -> list[Document]:
         return [family.child(self._chance, self._ref("c"), self._children)]
 
     def _inline_child(self, depth: int) -> list[Document]:
         ref = self._ref("b")
-        inner = Writer(self._chance, [], self._shape)
+        inner = Writer(self._chance, [], self._shape, self._tasks_max and NESTED_TASKS)
         return [family.inline_child(self._chance, ref, inner.sequence(max(depth + 1, 3)))]
 
     def _other(self, _depth: int) -> list[Document]:
@@ -187,7 +210,8 @@ def names_of(tasks: list[Document]) -> set[str]:
     for task in tasks:
         found.add(task["taskReferenceName"])
         lists = [*task.get("forkTasks", []), *task.get("decisionCases", {}).values()]
-        for inner in (*lists, task.get("loopOver", []), task.get("defaultCase", [])):
+        lists += [task.get(key, []) for key in ("loopOver", "defaultCase", "dagTasks")]
+        for inner in lists:
             found |= names_of(inner)
     return found
 
@@ -199,6 +223,8 @@ def _dropped_inside(task: Document, names: frozenset[str]) -> Document:
     for key in ("loopOver", "defaultCase"):
         if found.get(key):
             found[key] = drop(found[key], names)
+    if "dagTasks" in found:
+        found = without(found, drop(found["dagTasks"], names))
     if "decisionCases" in found:
         cases = found["decisionCases"].items()
         found["decisionCases"] = {case: drop(inner, names) for case, inner in cases}

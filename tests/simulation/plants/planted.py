@@ -3,12 +3,13 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
+from tests.simulation.plants.dag import DAG_PLANTS
 from tests.simulation.plants.engine import ENGINE_PLANTS, Patch
 from tests.simulation.plants.operator import OPERATOR_PLANTS
 from tests.simulation.world.plan import Lean
 
 PLANTS: dict[str, Callable[[], Patch]] = {
-    plant.__name__: plant for plant in (*ENGINE_PLANTS, *OPERATOR_PLANTS)
+    plant.__name__: plant for plant in (*ENGINE_PLANTS, *OPERATOR_PLANTS, *DAG_PLANTS)
 }
 
 

@@ -18,12 +18,12 @@ from msgspec.structs import replace
 
 from batuta.model.definition import WorkflowTask
 from batuta.model.execution import TaskStatus, WorkflowStatus
-from tests.simulation.reference import template
+from tests.simulation.reference import dag, template
 from tests.simulation.reference.fact import Ending, Fact, Registered, UncoveredError
 from tests.simulation.reference.place import Map, Place
 from tests.simulation.reference.policy import Policy, policy_of
 
-CONTAINERS = frozenset({"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE"})
+CONTAINERS = frozenset({"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE", "DAG"})
 
 
 @dataclass(eq=False)
@@ -44,6 +44,9 @@ class Made:
     joins: tuple[str, ...] = ()
     iteration: int = 0
     case: str | None = None  # of a switch: which list it took
+    ended_at_ms: int = 0
+    is_left_out: bool = False  # a node of a DAG that no taken edge leads to
+    is_due: bool = False  # a DAG all of whose nodes are to be looked at
 
     @property
     def node(self) -> WorkflowTask:
@@ -101,6 +104,7 @@ class Machine:
         elif fact.kind == "resume":
             self.status = WorkflowStatus.RUNNING
             self._ended.extend(m for m in self.made if self._is_left(m))
+            self._look_again()
         elif fact.kind == "terminate":
             self._terminate(fact)
         elif fact.kind == "restart":
@@ -155,8 +159,9 @@ class Machine:
         if not self.status.is_terminal:
             return  # what a parent asked of a child that goes on already
         self.status = WorkflowStatus.RUNNING
-        for made in list(self.latest.values()):
-            if made.status.is_successful or made.is_open:
+        self._look_again()
+        for made in list(self.made):
+            if made.status.is_successful or made.is_open or self.latest[made.name] is not made:
                 continue
             if made.node.type in CONTAINERS or made.name in self.fact.reopened:
                 made.status, made.output = TaskStatus.IN_PROGRESS, {}
@@ -164,6 +169,10 @@ class Machine:
             else:
                 made.is_retried = True
                 self._begin(made.place, made.suffix, made)
+
+    def _look_again(self) -> None:
+        for made in self.made:
+            made.is_due = made.node.type == "DAG"
 
     def _is_left(self, made: Made) -> bool:
         is_passed = made.is_followed or made.is_retried or made.status is TaskStatus.SKIPPED
@@ -178,15 +187,17 @@ class Machine:
     def _skip(self, name: str, output: Any) -> None:
         bare, mark, rest = name.partition("__")
         place = self.map.places[bare]
-        made = Made(name, mark + rest, place, 0, self.fact.at_ms, {}, TaskStatus.SKIPPED, output)
-        self._keep(made)
+        made = self.make(place, mark + rest, TaskStatus.SKIPPED)
+        made.output = output
         if place.node.type == "FORK_JOIN_DYNAMIC":
             self.forks.setdefault(bare, not self.forks)
 
     def _start_late(self, made: Made) -> None:
         from tests.simulation.reference import operators
 
-        if made.is_open:
+        if made.is_open and made.node.type == "DAG":
+            made.is_due = True
+        elif made.is_open:
             operators.run_script(self, made)
 
     def _end(self, made: Made, ending: Ending) -> None:
@@ -200,7 +211,7 @@ class Machine:
 
     def end(self, made: Made, status: TaskStatus) -> None:
         """End an attempt; what follows comes in its turn."""
-        made.status = status
+        made.status, made.ended_at_ms = status, self.fact.at_ms
         self._ended.append(made)
 
     def schedule(self, node: WorkflowTask, suffix: str, place: Place | None = None) -> Made | None:
@@ -211,6 +222,14 @@ class Machine:
         if known.status is TaskStatus.SKIPPED and not known.is_followed:
             self._ended.appendleft(known)
         return None
+
+    def make(self, place: Place, suffix: str, status: TaskStatus) -> Made:
+        """Make a task that nobody does."""
+        name = place.node.task_reference_name + suffix
+        made = Made(name, suffix, place, 0, self.fact.at_ms, {}, status)
+        made.ended_at_ms = self.fact.at_ms
+        self._keep(made)
+        return made
 
     def policy(self, made: Made) -> Policy:
         """Return how its attempts are limited."""
@@ -252,6 +271,8 @@ class Machine:
             if not any(self._has_moved(made, operators) for made in list(self.made)):
                 if any(made.is_open and made.node.type not in CONTAINERS for made in self.made):
                     return
+                if any(made.is_open and dag.waits(self, made) for made in self.made):
+                    return
                 if not any(made.is_open for made in self.made):
                     self._complete()
                     return
@@ -275,6 +296,7 @@ class Machine:
             self.schedule(inner, made.suffix)
         if made.case:
             return
+        dag.look_behind(self, made)
         behind = self.map.behind(made.place)
         if behind is not None:
             self.schedule(behind, made.suffix)

@@ -7,6 +7,7 @@ from batuta.model.change import Failure
 from batuta.model.execution import TaskStatus
 from tests.simulation.generate.script import run_jq, to_text
 from tests.simulation.generate.script import run_script as evaluate
+from tests.simulation.reference import dag
 from tests.simulation.reference.fact import UncoveredError
 
 if TYPE_CHECKING:
@@ -113,6 +114,12 @@ def check_join(machine: "Machine", made: "Made") -> bool:
     ended = _joined(machine, made)
     if len(ended) < len(made.joins):
         return False
+    end_as(machine, made, ended)
+    return True
+
+
+def end_as(machine: "Machine", made: "Made", ended: "list[Made]") -> None:
+    """End a JOIN or a DAG as the tasks ended that it stands for."""
     made.output = {one.name: one.output for one in ended if one.output}
     failed = [one for one in ended if not one.status.is_successful]
     if failed:
@@ -122,7 +129,6 @@ def check_join(machine: "Machine", made: "Made") -> bool:
         machine.end(made, TaskStatus.COMPLETED_WITH_ERRORS)
     else:
         _complete(machine, made)
-    return True
 
 
 def check_exclusive(machine: "Machine", made: "Made") -> bool:
@@ -134,17 +140,18 @@ def check_exclusive(machine: "Machine", made: "Made") -> bool:
                 continue
             if one.is_open or not one.is_followed:
                 return False
-            made.output = one.output
-            machine.end(
-                made, TaskStatus.COMPLETED if one.status.is_successful else TaskStatus.FAILED
-            )
+            if one.status.is_successful:
+                made.output = one.output
+                _complete(machine, made)
+            else:
+                machine.end(made, TaskStatus.FAILED)  # a permissive one; it gives nothing
             return True
     return False
 
 
 def fail_stuck(machine: "Machine") -> None:
     """End the JOIN that can never be decided, where Conductor would wait for ever."""
-    joins = [made for made in machine.made if made.is_open and made.node.type != "DO_WHILE"]
+    joins = [m for m in machine.made if m.is_open and m.node.type not in {"DO_WHILE", "DAG"}]
     if not joins:
         raise UncoveredError("nothing can move")
     for made in reversed(joins):
@@ -262,10 +269,12 @@ BEGIN: "dict[str, Callable[[Machine, Made], None]]" = {
     "JOIN": _join,
     "EXCLUSIVE_JOIN": _wait,
     "DO_WHILE": _wait,
+    "DAG": dag.begin,
     "FORK_JOIN_DYNAMIC": _no_forks,
 }
 CHECKS: "dict[str, Callable[[Machine, Made], bool]]" = {
     "JOIN": check_join,
     "EXCLUSIVE_JOIN": check_exclusive,
     "DO_WHILE": check_loop,
+    "DAG": dag.check,
 }

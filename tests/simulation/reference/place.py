@@ -33,6 +33,8 @@ class Map:
             for inner in (*node.decision_cases.values(), node.default_case, *node.fork_tasks):
                 self.add(inner, place, loops)
             self.add(node.loop_over, place, (*loops, node.task_reference_name))
+            for inner_node in node.dag_tasks or []:
+                self.add([inner_node], place, loops)  # what is behind it, edges say
 
     def behind(self, place: Place) -> WorkflowTask | None:
         """Return what runs when a node has ended; None at the end of a branch or of a pass.
