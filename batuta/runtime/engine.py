@@ -200,7 +200,7 @@ class Engine:
                 request.name, request.version
             )
         command = StartWorkflow(
-            workflow_id=self.new_id(),
+            workflow_id=request.workflow_id or self.new_id(),
             name=request.name,
             definition=pinned.definition,
             definition_version=pinned.version,

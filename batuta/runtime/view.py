@@ -57,7 +57,11 @@ class Updated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish to start a run; ``version`` 0 is the latest; ``definition`` is an inline one."""
+    """A wish to start a run; ``version`` 0 is the latest; ``definition`` is an inline one.
+
+    ``workflow_id``: its id, from ``Engine.new_id``, where something has to be kept for it before
+    it starts; "" has one made.
+    """
 
     name: str
     version: int = 0
@@ -69,6 +73,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     event: str | None = None
     dialect: str = ""
     owner: str = ""
+    workflow_id: str = ""
 
 
 class PollData(msgspec.Struct, frozen=True, kw_only=True):
