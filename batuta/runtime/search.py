@@ -46,7 +46,8 @@ class SearchStore(Store, Search, Protocol):
 class SearchRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A wish to search; the texts are as the client sent them.
 
-    ``payload_bytes_max``: a larger payload comes without its bytes.
+    ``payload_bytes_max``: a larger payload comes without its bytes. ``with_tasks``: runs come
+    with their tasks. ``owner``: whose runs; "" is everybody's.
     """
 
     query: str | None = None
@@ -56,6 +57,8 @@ class SearchRequest(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 100
     is_top_level_only: bool = False
     payload_bytes_max: int = ANSWER_BYTES_MAX
+    with_tasks: bool = False
+    owner: str = ""
 
 
 class Searches:
@@ -66,7 +69,7 @@ class Searches:
         self._definitions = definitions
 
     async def runs(self, request: SearchRequest, *, by_tasks: bool = False) -> Page[RunView]:
-        """Return a page of runs, without tasks; ``by_tasks``: the query speaks of their tasks.
+        """Return a page of runs; ``by_tasks``: the query speaks of their tasks.
 
         Raises:
             InvalidError: The query, the order or the page is wrong, or too much was asked for.
@@ -76,13 +79,17 @@ class Searches:
         query = parse_query(request.query, subject, free_text=request.free_text)
         if request.is_top_level_only:
             query = _and(query, _is("parentWorkflowId", ""))
+        if request.owner:
+            query = _and(query, _is("owner", request.owner))
         page = await self._store.search(
             query,
             sort=parse_sort(request.sort, Subject.WORKFLOW),
             start=request.start,
             size=request.size,
         )
-        views = await self._views(page.items, request.payload_bytes_max, with_tasks=False)
+        views = await self._views(
+            page.items, request.payload_bytes_max, with_tasks=request.with_tasks
+        )
         # Removed since: as in Conductor, they count no more.
         missing = len(page.items) - len(views)
         return Page(items=views, total=page.total - missing, is_exact=page.is_exact)
