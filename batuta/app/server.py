@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from batuta.api.server import App
     from batuta.dialects import Dialect
     from batuta.workers.function import TaskFunction
+    from batuta.workers.media.ai import Ai
     from batuta.workers.system.target import Targets
 
 
@@ -83,6 +84,7 @@ async def _open_dialects(
         environment=os.environ,
         folder=data_folder(settings),
         media=engine.media,
+        ai=_ai(settings),
     )
     dialects = await open_dialects(host)
     for dialect in dialects:
@@ -114,6 +116,22 @@ def _application(
         mounts=[dialect.mount for dialect in dialects],
         ports={port: door for port, door in ports.items() if door},
         origins=Origins(settings.cors_origins, is_loopback=is_loopback(settings.host)),
+    )
+
+
+def _ai(settings: Settings) -> "Ai":
+    from batuta.workers.media.ai import Ai
+
+    return Ai(
+        is_fake=settings.ai == "fake",
+        openai_key=settings.openai_api_key,
+        openai_base_url=settings.openai_base_url,
+        fal_key=settings.fal_key,
+        fal_run_host=settings.fal_run_host,
+        fal_queue_run_host=settings.fal_queue_run_host,
+        content_service_url=settings.content_service_url,
+        ffmpeg=settings.ffmpeg,
+        public_url=settings.public_url,
     )
 
 

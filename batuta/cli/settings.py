@@ -159,7 +159,7 @@ def _note(unused: Unused) -> str:
 
 
 def _shown_of(name: str, value: Any) -> str:
-    return MASK if value and name.endswith(("_secret", "_password")) else _shown(value)
+    return MASK if value and name.endswith(("_secret", "_password", "_key")) else _shown(value)
 
 
 def _shown(value: Any) -> str:

@@ -110,6 +110,47 @@ class Settings(SinkSettings, frozen=True, kw_only=True):
         int,
         _says("Payloads from this size on are files; the database has their names.", ge=20_000),
     ] = 1_000_000
+    ai: Annotated[
+        Literal["live", "fake"],
+        _says(
+            "Whom nodes ask for texts, pictures, films and sound: the providers, or nobody; fake "
+            "results are made up from what was asked, without any network."
+        ),
+    ] = "live"
+    openai_api_key: Annotated[
+        str, _says("Key of OpenAI's API, or of one that speaks it.", ("OPENAI_API_KEY",))
+    ] = ""
+    openai_base_url: Annotated[
+        str, _says("Base of OpenAI's API; empty: theirs.", ("OPENAI_BASE_URL",))
+    ] = ""
+    fal_key: Annotated[str, _says("Key of fal's API.", ("FAL_KEY",))] = ""
+    fal_run_host: Annotated[
+        str, _says("Host, or base URL, of fal's API; empty: fal.run.", ("FAL_RUN_HOST",))
+    ] = ""
+    fal_queue_run_host: Annotated[
+        str,
+        _says(
+            "Host, or base URL, of fal's queue; empty: queue. and the host before.",
+            ("FAL_QUEUE_RUN_HOST",),
+        ),
+    ] = ""
+    content_service_url: Annotated[
+        str,
+        _says(
+            "Base URL of a service of yours that does the nodes for faces, avatars and the like.",
+            ("CONTENT_SERVICE_URL",),
+        ),
+    ] = ""
+    ffmpeg: Annotated[
+        str, _says("The ffmpeg that cuts films; empty: the one that is found.", ("FFMPEG",))
+    ] = ""
+    public_url: Annotated[
+        str,
+        _says(
+            "How others reach this server, as https://flows.example; with it the addresses of "
+            "media files are whole."
+        ),
+    ] = ""
     media_bytes_max: Annotated[
         int,
         _says(

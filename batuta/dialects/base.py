@@ -11,6 +11,7 @@ from batuta.runtime.engine import Engine
 from batuta.runtime.lifecycle import Loop
 from batuta.store.blob.media import MediaFiles
 from batuta.workers.function import TaskContext, TaskFunction
+from batuta.workers.media.ai import Ai
 from batuta.workers.outcome import Outcome
 from batuta.workers.system.target import Targets
 
@@ -27,6 +28,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     of providers, addresses). ``folder``: where files of the server may stand, beside its database.
     ``media``: pictures, films and sound of runs; None where the server has no folder for them.
     """
+    ``ai``: the providers that make them.
 
     engine: Engine
     targets: Targets
@@ -40,6 +42,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     media: MediaFiles | None = None
 
 
+    ai: Ai = Ai()
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """A front door, and the workers inside the server that do its tasks.
 

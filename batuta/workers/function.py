@@ -104,6 +104,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     poll_count: int = 1
     input: bytes = b"{}"
     """A JSON object."""
+    output: bytes = b"{}"
+    """What an earlier report on this attempt gave, a JSON object: how far the work has come."""
     lease_ms: int = 0
     """How long we own it without a word; 0 is for ever."""
     is_async_complete: bool = False

@@ -118,6 +118,7 @@ def _job(polled: "Polled") -> Job:
         retry_count=task.retry_count,
         poll_count=polled.lease.poll_count,
         input=polled.input.raw,
+        output=polled.output.raw or EMPTY_OUTPUT,
         lease_ms=polled.lease.lease_ms,
         is_async_complete=polled.graph.node_of(task).task.async_complete,
     )

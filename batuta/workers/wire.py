@@ -20,6 +20,7 @@ class WireTask(msgspec.Struct, frozen=True, rename="camel"):
     poll_count: int = 1
     response_timeout_seconds: int = 0
     input_data: msgspec.Raw = msgspec.Raw(b"{}")
+    output_data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class _WireLog(msgspec.Struct, frozen=True, rename="camel"):
@@ -54,6 +55,7 @@ def to_job(task: WireTask) -> Job:
         retry_count=task.retry_count,
         poll_count=task.poll_count,
         input=bytes(task.input_data),
+        output=bytes(task.output_data),
         lease_ms=task.response_timeout_seconds * 1000,
     )
 

@@ -54,7 +54,7 @@ def test_config_tells_used_from_unused_and_masks_secrets(tmp_path: Path) -> None
     assert rows["CONDUCTOR_AUTH_KEY"]["source"] == "CONDUCTOR_AUTH_KEY in .env"
     assert not rows["CONDUCTOR_AUTH_KEY"]["isUsed"]
     assert rows["redis_password"]["value"] == "***"
-    assert rows["FAL_KEY"]["value"] == "***"
+    assert rows["fal_key"]["value"] == "***"
     lines = {line.split()[0]: line for line in as_text.stdout.splitlines()}
     assert "not used yet: keys of clients" in lines["CONDUCTOR_AUTH_KEY"]
 

@@ -33,10 +33,15 @@ _OF_BODY = frozenset({"content-type", "content-encoding", "content-language"})
 Found = tuple[socket.AddressFamily, str]
 Lookup = Callable[[str, int], Awaitable[list[Found]]]
 """Resolves a name (and port) to addresses, best first."""
+Reader = Callable[[aiohttp.ClientResponse], Awaitable[bytes]]
 
 
 class CallError(Exception):
     """There is no answer; the text says why."""
+
+
+class RefusedCallError(CallError):
+    """The call is not made, however often it is tried: its address is not allowed, or none."""
 
 
 class _DeniedError(OSError):
@@ -54,8 +59,17 @@ async def look_up(name: str, port: int) -> list[Found]:
     return [(family, str(address[0])) for family, _, _, _, address in found]
 
 
-async def call(request: HttpRequest, targets: Targets, lookup: Lookup = look_up) -> Answer:
+async def call(
+    request: HttpRequest,
+    targets: Targets,
+    lookup: Lookup = look_up,
+    *,
+    read: Reader | None = None,
+) -> Answer:
     """Make the request and follow its redirects, REDIRECTS_MAX at most.
+
+    Args:
+        read: Takes the body as it comes instead of the answer, whose body is what it returns.
 
     Raises:
         CallError: The target is not allowed, or there was no whole answer in time.
@@ -65,7 +79,7 @@ async def call(request: HttpRequest, targets: Targets, lookup: Lookup = look_up)
     try:
         async with asyncio.timeout(total_s):
             for _ in range(REDIRECTS_MAX + 1):
-                answer = await _exchange(request, url, targets, lookup)
+                answer = await _exchange(request, url, targets, lookup, read or _read)
                 following = _redirect(request, url, answer)
                 if following is None:
                     return answer
@@ -85,7 +99,7 @@ def shown(url: yarl.URL | str) -> str:
 
 
 async def _exchange(
-    request: HttpRequest, url: yarl.URL, targets: Targets, lookup: Lookup
+    request: HttpRequest, url: yarl.URL, targets: Targets, lookup: Lookup, read: Reader
 ) -> Answer:
     """Make one request on a connection of its own; a redirect's body is not read."""
     host = url.host or ""
@@ -122,10 +136,12 @@ async def _exchange(
                 status=response.status,
                 phrase=(response.reason or "").encode("utf-8", "replace").decode(),
                 headers=response.raw_headers,
-                body=b"" if is_redirect else await _read(response),
+                body=b"" if is_redirect else await read(response),
             )
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise CallError(_why(error, request, url)) from error
+        denied = isinstance(getattr(error, "os_error", error), _DeniedError)
+        kind = RefusedCallError if denied else CallError
+        raise kind(_why(error, request, url)) from error
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -175,11 +191,13 @@ def _url(text: str) -> yarl.URL:
         url = yarl.URL(text)
         _ = url.port  # it is parsed only now
     except ValueError as error:
-        raise CallError(f"uri cannot be read: {error}") from None
+        raise RefusedCallError(f"uri cannot be read: {error}") from None
     if url.scheme not in ("http", "https"):
-        raise CallError(f"uri begins with {url.scheme!r}; only http:// and https:// are called")
+        raise RefusedCallError(
+            f"uri begins with {url.scheme!r}; only http:// and https:// are called"
+        )
     if not url.host:
-        raise CallError("uri names no host")
+        raise RefusedCallError("uri names no host")
     return url.with_fragment(None)
 
 
