@@ -8,13 +8,19 @@ from batuta.dialects.base import Dialect, Host
 
 __all__ = ["NAMES", "Dialect", "Host", "open_dialects"]
 
-NAMES = ("dag", "firmware", "steps")
+NAMES = ("dag", "firmware", "flow", "steps")
 
 
 async def open_dialects(host: Host) -> list[Dialect]:
     """Return every dialect, ready to be mounted beside the API."""
     from batuta.dialects.dag.dialect import open_dag  # noqa: PLC0415  each by its own need
     from batuta.dialects.firmware.dialect import open_firmware  # noqa: PLC0415
+    from batuta.dialects.flow.dialect import open_flow  # noqa: PLC0415
     from batuta.dialects.steps.dialect import open_steps  # noqa: PLC0415
 
-    return [await open_steps(host), await open_dag(host), await open_firmware(host)]
+    return [
+        await open_steps(host),
+        await open_dag(host),
+        await open_firmware(host),
+        await open_flow(host),
+    ]

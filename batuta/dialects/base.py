@@ -23,12 +23,13 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     name. ``delay_percent``: how much of the time that they simulate sample functions take.
     ``api``: what nodes mean by http://localhost:3000, as http://host:port; "" when not told.
     ``github_secret``: what webhooks are signed with, "" when none are taken; ``github_branches``:
-    those to which a push starts a pipeline.
+    those to which a push starts a pipeline. ``flow_callback_secret``: what the messages about the
+    ends of flows are signed with, "" when none are sent.
     ``environment``: the server's, for the names that a dialect shares with other programs (keys
     of providers, addresses). ``folder``: where files of the server may stand, beside its database.
     ``media``: pictures, films and sound of runs; None where the server has no folder for them.
-    """
     ``ai``: the providers that make them.
+    """
 
     engine: Engine
     targets: Targets
@@ -37,12 +38,13 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     api: str = ""
     github_secret: str = ""
     github_branches: tuple[str, ...] = ("main",)
+    flow_callback_secret: str = ""
     environment: Mapping[str, str] = {}
     folder: Path = Path(".batuta")
     media: MediaFiles | None = None
-
-
     ai: Ai = Ai()
+
+
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """A front door, and the workers inside the server that do its tasks.
 

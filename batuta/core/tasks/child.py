@@ -108,6 +108,7 @@ def start(draft: Draft, task: Task) -> None:
             task_to_domain=values.get("subWorkflowTaskToDomain") or workflow.task_to_domain,
             parent_id=workflow.workflow_id,
             parent_task_id=task.task_id,
+            dialect=workflow.dialect,
             depth=workflow.depth + 1,
         )
     )

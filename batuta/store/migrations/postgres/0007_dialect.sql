@@ -9,4 +9,4 @@ FROM (
 ) AS read
 WHERE read.id = workflow.id AND read.doc ->> 'di' IS NOT NULL;
 
-CREATE INDEX workflow_dialect ON workflow (dialect, ended_at DESC, id) WHERE dialect <> '';
+CREATE INDEX workflow_dialect ON workflow (dialect, ended_at, id) WHERE dialect <> '';

@@ -5,4 +5,4 @@ ALTER TABLE workflow ADD COLUMN dialect TEXT NOT NULL DEFAULT '';
 
 UPDATE workflow SET dialect = doc ->> '$.di' WHERE doc ->> '$.di' IS NOT NULL;
 
-CREATE INDEX workflow_dialect ON workflow (dialect, ended_at DESC, id) WHERE dialect <> '';
+CREATE INDEX workflow_dialect ON workflow (dialect, ended_at, id) WHERE dialect <> '';

@@ -1,0 +1,142 @@
+"""From a list of nodes to a workflow of the engine: a chain of tasks, one for each node.
+
+References between nodes become expressions; the workflow's name is its content's hash, so that
+the same list has the same name whoever posts it. Source: S0.2, S0.3.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from batuta.dialects.flow.definition import Node, refuse
+from batuta.model.definition import NAME_CHARACTERS_MAX, TaskDef, WorkflowDef, WorkflowTask
+from batuta.model.error import Fault
+
+PREFIX = "flow_builder_"
+HASH_BYTES = 16  # 32 hex digits, as the original's random ones
+OWNER = "noreply@flowbuilder.local"
+TIMEOUT_SECONDS = 3_600  # of a node that says nothing, and of a silent worker
+REFERENCE = "reference"
+
+# A path into an output, which is written as it is; any other key is quoted.
+_PATH = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*|\[\d{1,9}\])*", re.ASCII)
+
+
+def lowered(nodes: Sequence[Node]) -> WorkflowDef:
+    """Return the workflow that runs nodes in the order of their list.
+
+    Raises:
+        InvalidError: A reference is none, see ``_expression``.
+    """
+    faults: list[Fault] = []
+    refs: dict[str, str] = {}
+    tasks = []
+    for place, node in enumerate(nodes):
+        config = _resolved(node.config, refs, f"nodes[{place}].config", faults)
+        tasks.append(_task(node, f"node_{place + 1}", config))
+        refs[node.id] = f"node_{place + 1}"  # those behind it may read it, and no others
+    refuse(faults)
+    content = blake2b(msgspec.json.encode(tasks), digest_size=HASH_BYTES).hexdigest()
+    return WorkflowDef(
+        name=f"{PREFIX}{content}",
+        description="Flow Builder dynamic workflow",
+        version=1,
+        tasks=tasks,
+        owner_email=OWNER,
+    )
+
+
+def task_defs(types: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the task definitions that are registered for node types that have none."""
+    return [
+        {
+            "name": one,
+            "description": f"Flow Builder task: {one}",
+            "retryCount": 0,
+            "timeoutSeconds": TIMEOUT_SECONDS,
+            "timeoutPolicy": "RETRY",  # a node that takes too long has failed, like any other
+            "responseTimeoutSeconds": TIMEOUT_SECONDS,
+            "inputKeys": ["config", "nodeId", "nodeType"],
+            "outputKeys": [],
+        }
+        for one in types
+    ]
+
+
+def missing_types(nodes: Sequence[Node], registered: Mapping[str, TaskDef]) -> list[str]:
+    """Return the types of nodes that have no task definition, each once."""
+    return [one for one in dict.fromkeys(node.type for node in nodes) if one not in registered]
+
+
+def _task(node: Node, ref: str, config: dict[str, Any]) -> WorkflowTask:
+    retry = node.retry
+    return WorkflowTask(
+        name=node.type,
+        task_reference_name=ref,
+        type="SIMPLE",
+        description=_escaped(node.title) or None,
+        input_parameters={
+            "nodeId": _escaped(node.id),
+            "nodeType": _escaped(node.type),
+            "config": config,
+            "execution": _escaped(node.execution),
+        },
+        retry_count=retry.count if retry else None,
+        retry_delay_seconds=retry.delay_seconds if retry else None,
+        retry_logic=retry.backoff if retry else None,
+        timeout_seconds=node.timeout_seconds,
+        metadata={"nodeId": node.id, "nodeType": node.type},
+    )
+
+
+def _resolved(value: Any, refs: Mapping[str, str], place: str, faults: list[Fault]) -> Any:
+    """Replace the references of a value at any depth, and escape what only looks like one."""
+    if isinstance(value, str):
+        return _escaped(value)
+    if isinstance(value, list):
+        return [
+            _resolved(item, refs, f"{place}[{index}]", faults) for index, item in enumerate(value)
+        ]
+    if not isinstance(value, dict):
+        return value
+    if value.get("_type") == REFERENCE:
+        return _expression(value, refs, place, faults)
+    return {key: _resolved(item, refs, f"{place}.{key}", faults) for key, item in value.items()}
+
+
+def _expression(
+    reference: dict[str, Any], refs: Mapping[str, str], place: str, faults: list[Fault]
+) -> str | None:
+    """Return the engine's expression; None for an empty key, and where no earlier node is meant."""
+    node_id, key = reference.get("nodeId"), reference.get("outputKey")
+    known = len(faults)
+    for name, given in (("nodeId", node_id), ("outputKey", key)):
+        if given is not None and not isinstance(given, str):
+            faults.append(Fault(f"{place}.{name}"[:NAME_CHARACTERS_MAX], "must be a string"))
+        elif given is not None and len(given) > NAME_CHARACTERS_MAX:
+            message = f"must be {NAME_CHARACTERS_MAX} characters at most"
+            faults.append(Fault(f"{place}.{name}"[:NAME_CHARACTERS_MAX], message))
+    ref = refs.get(node_id) if isinstance(node_id, str) else None
+    if len(faults) > known or ref is None or not key:
+        return None
+    if _PATH.fullmatch(key):
+        return f"${{{ref}.output.{key}}}"
+    if "{" in key or "}" in key:
+        faults.append(Fault(f"{place}.outputKey"[:NAME_CHARACTERS_MAX], "may hold no braces"))
+        return None
+    quoted = key.replace("\\", "\\\\").replace("'", "\\'")
+    return f"${{{ref}.output['{quoted}']}}"
+
+
+def _escaped(value: Any) -> Any:
+    """Keep `${` in what the author wrote from being taken for an expression of the engine."""
+    if isinstance(value, str):
+        return value.replace("${", "$${")
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    return value
