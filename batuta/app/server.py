@@ -81,6 +81,7 @@ async def _open_dialects(
         api=_api(settings),
         github_secret=settings.github_webhook_secret,
         github_branches=settings.github_branches,
+        flow_callback_secret=settings.flow_callback_secret,
         environment=os.environ,
         folder=data_folder(settings),
         media=engine.media,

@@ -66,6 +66,13 @@ class Settings(SinkSettings, frozen=True, kw_only=True):
         tuple[str, ...],
         _says("Branches to which a push starts the firmware pipeline.", min_length=1),
     ] = ("main",)
+    flow_callback_secret: Annotated[
+        str,
+        _says(
+            "What the messages about the ends of flows are signed with, for those who post a "
+            "`callbackUrl`; while it is empty none is taken. `whsec_` and base64, or any text."
+        ),
+    ] = ""
     api_host: Annotated[
         str,
         _says("Host that nodes of graphs reach where they call localhost:3000.", ("API_HOST",)),
