@@ -7,6 +7,7 @@ import msgspec
 import uvloop
 
 from bench.load import (
+    doors,
     facts,
     finished_runs,
     growth,
@@ -58,6 +59,10 @@ def _idle_workers(folder: Path, _scale: float, count: int) -> Figures:
     return idle_workers.measure(folder, count)
 
 
+def _doors(folder: Path, _scale: float, _count: int) -> Figures:
+    return doors.measure(folder)
+
+
 def _streams(folder: Path, _scale: float, count: int) -> Figures:
     return streams.measure(folder, count)
 
@@ -80,6 +85,7 @@ PARTS = {
         Part("busy", "a commit beside a saturated event loop", _busy),
         Part("facts", "cold start, idle memory, installed size", _facts),
         Part("idle-workers", "workers that poll for nothing", _idle_workers, 1_000),
+        Part("doors", "front doors beside the engine alone", _doors),
         Part("streams", "event streams of open runs, silent and told", _streams, 1_000),
         Part("open-runs", "open runs: memory, kill -9, latency", _open_runs, 5_000),
         Part("finished-runs", "finished runs: list, get, search, loss", _finished_runs, 15_000),

@@ -33,6 +33,7 @@ WORKFLOW_DEF, TASK_DEF = "workflow_def", "task_def"
 GRAPHS_BYTES_MAX = 64 * 1024 * 1024  # of snapshots whose graphs stay in memory
 GRAPH_BYTES_FACTOR = 12  # memory of a graph for each byte of its snapshot, measured
 LATEST = 0
+MADE = -1  # in place of a version: a definition that is registered nowhere
 LOOKED_UP_MAX = 8  # task definitions read one by one; more are picked from the list of all
 WARNINGS_LOGGED_MAX = 20  # of one definition at its registration; lint tells all
 PIN_MS_MAX = 1_000  # how long a node starts what another node has registered anew meanwhile
@@ -217,6 +218,23 @@ class Definitions:
                 self._pins[name, version] = (found, at_ms)
         return found
 
+    async def pin_made(self, key: str, make: Callable[[], WorkflowDef]) -> PinnedDefinition:
+        """Return the stored snapshot of a definition that a front door makes of a document.
+
+        Args:
+            key: Names the document and its content; made again only when ``key`` is not known.
+
+        Raises:
+            NotFoundError: A sub-workflow is not registered. Whatever ``make`` raises.
+        """
+        found = self.pinned(key, MADE)
+        if found is None:
+            at_ms, registration = self._now_ms(), self._registrations
+            found = await self.pin_inline(make())
+            if registration == self._registrations:
+                self._pins[key, MADE] = (found, at_ms)
+        return found
+
     def _forget_pins(self) -> None:
         """Have the next starts look up what is registered now."""
         self._registrations += 1
@@ -299,6 +317,7 @@ class Definitions:
         while sum(self._graph_bytes.values()) > GRAPHS_BYTES_MAX and len(self._graphs) > 1:
             oldest = next(iter(self._graphs))  # runs in memory keep their graph themselves
             del self._graphs[oldest], self._graph_bytes[oldest]
+            self._pins = {k: v for k, v in self._pins.items() if v[0].definition != oldest}
         return graph
 
     def _read(

@@ -193,12 +193,12 @@ class Engine:
         if not 0 <= request.priority <= PRIORITY_MAX:
             raise InvalidError(f"priority {request.priority} is not within 0 and {PRIORITY_MAX}")
         definitions = self.definitions
+        name, version = request.name, request.version
         if request.definition is not None:
             pinned = await definitions.pin_inline(request.definition)
         else:
-            pinned = definitions.pinned(request.name, request.version) or await definitions.pin(
-                request.name, request.version
-            )
+            found = request.pinned or definitions.pinned(name, version)
+            pinned = found or await definitions.pin(name, version)
         command = StartWorkflow(
             workflow_id=request.workflow_id or self.new_id(),
             name=request.name,

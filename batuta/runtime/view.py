@@ -7,6 +7,7 @@ import msgspec
 
 from batuta.core.execution import Execution
 from batuta.core.graph import Graph
+from batuta.model.change import PinnedDefinition
 from batuta.model.definition import WorkflowDef
 from batuta.model.execution import Lease, Task, Workflow
 from batuta.model.limit import split_part
@@ -70,6 +71,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     task_to_domain: dict[str, str] = {}
     definition: WorkflowDef | None = None
+    pinned: PinnedDefinition | None = None
     event: str | None = None
     dialect: str = ""
     owner: str = ""

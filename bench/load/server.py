@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,8 +18,11 @@ READY_S = 20.0
 class Server:
     """``batuta serve`` on a free port; a context manager."""
 
-    def __init__(self, db: Path, *, core: int | None = 0) -> None:
+    def __init__(
+        self, db: Path, *, core: int | None = 0, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._db = db
+        self._environment = {**os.environ, **(environment or {})}
         self._core = core
         self.port = 0
         self.ready_s = 0.0
@@ -29,6 +33,7 @@ class Server:
         started = time.perf_counter()
         self._process = subprocess.Popen(
             command,
+            env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

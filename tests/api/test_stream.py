@@ -1,3 +1,5 @@
+"""GET /api/workflow/{id}/stream over the real application, event by event."""
+
 import asyncio
 import json
 from collections.abc import AsyncIterator

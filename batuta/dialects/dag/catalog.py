@@ -29,10 +29,19 @@ class Workflows:
         Raises:
             NotFoundError: There is none with this id.
         """
+        return _decoder.decode(await self.document(workflow_id))
+
+    async def document(self, workflow_id: str) -> bytes:
+        """Return a workflow as it is kept; as ``find``."""
         document = await self._catalog.get_document(KIND, workflow_id)
         if document is None:
             raise NotFoundError("Workflow not found")
-        return _decoder.decode(document.body)
+        return document.body
+
+    @staticmethod
+    def read(document: bytes) -> Workflow:
+        """Read what ``document`` returned."""
+        return _decoder.decode(document)
 
     async def put(self, workflow: Workflow) -> None:
         """Keep a workflow, in the place of one with its id."""

@@ -1,5 +1,6 @@
 """The routes of the graph engine, with its own status codes and error body. Source: S1.1."""
 
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from batuta.api.request import Reply, Request, Route, json_reply, read_body
 from batuta.dialects.base import Dialect, Host
 from batuta.dialects.dag.call import Caller
 from batuta.dialects.dag.catalog import Workflows
-from batuta.dialects.dag.definition import Workflow, read_workflow
+from batuta.dialects.dag.definition import read_workflow
 from batuta.dialects.dag.lower import lowered
 from batuta.dialects.dag.mock import mock_answer, paths
 from batuta.dialects.dag.node import node_function
@@ -115,9 +116,9 @@ class _Front:
 
     async def start(self, request: Request) -> Reply:
         """POST /workflows/{id}/execute-async."""
-        workflow = await self._workflows.find(request.values[0])
+        document = await self._workflows.document(request.values[0])
         given = _input(await read_body(request))
-        return json_reply({"runId": await self._started(workflow, given)}, CREATED)
+        return json_reply({"runId": await self._started(document, given)}, CREATED)
 
     async def trigger(self, request: Request) -> Reply:
         """POST /workflows/{id}/trigger: as execute-async; others may have this path too."""
@@ -128,11 +129,11 @@ class _Front:
 
     async def execute(self, request: Request) -> Reply:
         """POST /workflows/{id}/execute: the run's true end, WAIT_S_MAX later at the latest."""
-        workflow = await self._workflows.find(request.values[0])
+        document = await self._workflows.document(request.values[0])
         given = _input(await read_body(request))
         waiting = self._engine.waiting
         with waiting.waiter() as waiter:
-            run_id = await self._started(workflow, given)
+            run_id = await self._started(document, given)
             await waiting.until_blocked(waiter, run_id, wait_s=WAIT_S_MAX)
         run = await self._engine.get(run_id)
         shown = {"runId": run_id, "status": word_of(run), "logs": sync_logs_of(run)}
@@ -174,11 +175,15 @@ class _Front:
         status, document = mock_answer(scope["method"], f"{scope['path']}?{query}", body)
         return json_reply(document, status)
 
-    async def _started(self, workflow: Workflow, given: Any) -> str:
+    async def _started(self, document: bytes, given: Any) -> str:
+        workflow = self._workflows.read(document)
+        pinned = await self._engine.definitions.pin_made(
+            f"{NAME} {sha256(document).hexdigest()}", lambda: lowered(workflow)
+        )
         return await self._engine.start(
             StartRequest(
                 name=workflow.name,
-                definition=lowered(workflow),
+                pinned=pinned,
                 input=Payload.of({"workflowId": workflow.id, "input": given}),
                 correlation_id=workflow.id,
                 dialect=NAME,

@@ -11,6 +11,7 @@ from batuta.runtime.clock import wall_ms
 from batuta.store.base import Catalog, Document
 
 KIND = "steps_definition"
+NAME_OF_ID = "steps_name"  # by the id of a definition
 SAMPLE_ID = "sample-user-signup"
 
 _decoder = msgspec.json.Decoder(Definition)
@@ -31,8 +32,11 @@ class Definitions:
 
     async def by_id(self, definition_id: str) -> Definition | None:
         """Return the definition of an id, or None."""
-        found = [one for one in await self.all() if one.id == definition_id]
-        return found[0] if found else None
+        document = await self._catalog.get_document(NAME_OF_ID, definition_id)
+        if document is None:
+            return None
+        found = await self.by_name(msgspec.json.decode(document.body, type=str))
+        return found if found is not None and found.id == definition_id else None
 
     async def by_name(self, name: str) -> Definition | None:
         """Return the definition of a name, or None."""
@@ -71,19 +75,30 @@ class Definitions:
         """Remove a definition; instances go on. False when there was none."""
         async with self._lock:
             found = await self.by_id(definition_id)
-            return found is not None and await self._catalog.delete_document(KIND, found.name)
+            if found is None:
+                return False
+            await self._catalog.delete_document(NAME_OF_ID, definition_id)
+            return await self._catalog.delete_document(KIND, found.name)
 
     async def _put(self, definition: Definition, *, overwrite: bool) -> bool:
-        now_ms = wall_ms()
-        document = Document(
-            kind=KIND,
-            name=definition.name,
-            body=msgspec.json.encode(definition),
-            created_at_ms=now_ms,
-            updated_at_ms=now_ms,
+        [is_new] = await self._catalog.put_documents(
+            [_document(KIND, definition.name, definition)], overwrite=overwrite
         )
-        [is_new] = await self._catalog.put_documents([document], overwrite=overwrite)
+        if is_new:  # after the definition: an id that leads nowhere is a 404, no definition is lost
+            name = _document(NAME_OF_ID, definition.id, definition.name)
+            await self._catalog.put_documents([name], overwrite=True)
         return is_new
+
+
+def _document(kind: str, name: str, body: Any) -> Document:
+    now_ms = wall_ms()
+    return Document(
+        kind=kind,
+        name=name,
+        body=msgspec.json.encode(body),
+        created_at_ms=now_ms,
+        updated_at_ms=now_ms,
+    )
 
 
 def shown(definition: Definition) -> dict[str, Any]:

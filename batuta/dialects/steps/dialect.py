@@ -1,6 +1,9 @@
 """The routes of the step orchestrator, with its own status codes and error body. Source: S3.1."""
 
+from hashlib import sha256
 from typing import Any
+
+import msgspec
 
 from batuta.api.body import decode_whole
 from batuta.api.dispatch.mount import Mount, PassOnError
@@ -107,10 +110,14 @@ class _Front:
             message = f'Workflow definition with ID or Name "{wanted}" not found.'
             raise PassOnError(NotFoundError(message))
         payload = _payload(await read_body(request))
+        key = sha256(msgspec.json.encode(definition)).hexdigest()
+        pinned = await self._engine.definitions.pin_made(
+            f"{NAME} {key}", lambda: lowered(definition)
+        )
         started = await self._engine.start(
             StartRequest(
                 name=definition.name,
-                definition=lowered(definition),
+                pinned=pinned,
                 input=Payload.of({"definitionId": definition.id, "payload": payload}),
                 dialect=NAME,
             )
