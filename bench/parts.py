@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from bench.door import start, streams
 from bench.load import (
-    doors,
     facts,
     finished_runs,
     growth,
@@ -15,7 +15,6 @@ from bench.load import (
     idle_workers,
     inprocess,
     open_runs,
-    streams,
 )
 
 Figures = dict[str, float]
@@ -60,7 +59,7 @@ def _idle_workers(folder: Path, _scale: float, count: int) -> Figures:
 
 
 def _doors(folder: Path, _scale: float, _count: int) -> Figures:
-    return doors.measure(folder)
+    return start.measure(folder)
 
 
 def _streams(folder: Path, _scale: float, count: int) -> Figures:

@@ -194,6 +194,6 @@ LIVE_ROUTES: tuple[Route, ...] = (
         summary="Tell of a run while it goes, as server-sent events",
         group="workflow",
         answer=bytes,
-        also=(404, 503),
+        also=(404, 429),
     ),
 )

@@ -197,7 +197,7 @@ async def test_no_more_streams_are_opened_than_a_server_bears(
     async with reading(engine, workflow_id) as reader:
         await reader.event()
         answer = await client.ask(f"GET /api/workflow/{workflow_id}/stream")
-    assert (answer.status, answer.json["retryable"]) == (503, True)
+    assert (answer.status, answer.json["retryable"]) == (429, True)
 
 
 async def test_a_silent_stream_is_kept_open_by_beats(

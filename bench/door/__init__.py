@@ -1,0 +1,1 @@
+"""What front doors and event streams cost."""
