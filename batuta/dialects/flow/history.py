@@ -19,19 +19,23 @@ SLICE = 10  # runs read whole at once, so that an answer of long ones is not ref
 
 async def history(engine: Engine, dialect: str) -> list[dict[str, Any]]:
     """Return the records of the runs that ended last, RECORDS_MAX at most."""
-    ended = SearchRequest(
-        query=f"dialect = '{dialect}' AND endTime > 0 AND workflowType != '{CALLBACK}'",
-        sort="endTime:DESC|workflowId:DESC",  # ids are in the order of starts
-        size=RECORDS_MAX,
-        payload_bytes_max=OUTPUT_BYTES_MAX,
-    )
-    page = await engine.searches.runs(ended)
+    page = await engine.searches.runs(ended(dialect))
     ids = [run.workflow.workflow_id for run in page.items]
     records: dict[str, dict[str, Any]] = {}
     for begin in range(0, len(ids), SLICE):
         records |= await _records(engine, ids[begin : begin + SLICE])
     # One that was re-opened or removed meanwhile is in no history.
     return [records[workflow_id] for workflow_id in ids if workflow_id in records]
+
+
+def ended(dialect: str) -> SearchRequest:
+    """Return the search for the runs that ended last, without their tasks."""
+    return SearchRequest(
+        query=f"dialect = '{dialect}' AND endTime > 0 AND workflowType != '{CALLBACK}'",
+        sort="endTime:DESC|workflowId:DESC",  # ids are in the order of starts
+        size=RECORDS_MAX,
+        payload_bytes_max=OUTPUT_BYTES_MAX,
+    )
 
 
 async def _records(engine: Engine, ids: list[str]) -> dict[str, dict[str, Any]]:
