@@ -1,0 +1,88 @@
+"""A real server that is killed between two nodes, and what the next one does with the flow."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dialects.flows import node, ref
+from tests.sdk.server import Server, eventually
+
+WORKERS = """
+import pathlib
+import threading
+import batuta
+
+HERE = pathlib.Path(__file__).parent
+
+
+def note(name):
+    with (HERE / "calls").open("a") as calls:
+        calls.write(name + chr(10))
+
+
+@batuta.task("first")
+def first(nodeId, config):
+    note("first")
+    return {"text": config["text"].upper()}
+
+
+@batuta.task("second")
+def second(nodeId, config):
+    note("second")
+    while not (HERE / "go").exists():
+        threading.Event().wait(0.01)
+    return {"text": config["text"] + "!"}
+"""
+
+
+def ask(server: Server, line: str, body: Any = None) -> Any:
+    """Send a request and return its document."""
+    method, path = line.split(" ")
+    url = f"http://127.0.0.1:{server.port}{path}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    (tmp_path / "nodes.py").write_text(WORKERS, "utf-8")
+    found = Server(tmp_path)
+    found.start("--workers", str(tmp_path / "nodes.py"))
+    yield found
+    (tmp_path / "go").touch()
+    found.stop()
+
+
+@pytest.mark.slow
+def test_s0_20_killed_between_two_nodes_it_goes_on_with_the_second(
+    server: Server, tmp_path: Path
+) -> None:
+    nodes = [node("a", "first", text="once"), node("b", "second", text=ref("a", "text"))]
+    body = {"workflowName": "Killed", "nodes": nodes}
+    workflow_id = ask(server, "POST /workflow/run", body)["workflowId"]
+
+    def words() -> list[str]:
+        found = ask(server, f"GET /workflow/{workflow_id}/status")
+        return [one["status"] for one in found["nodeStatuses"]]
+
+    eventually(lambda: words() == ["completed", "running"], "the second node is in hand")
+    before = ask(server, f"GET /workflow/{workflow_id}/status")
+    server.kill()
+    server.start("--workers", str(tmp_path / "nodes.py"))
+    after = ask(server, f"GET /workflow/{workflow_id}/status")
+    assert after["results"] == before["results"]
+    (tmp_path / "go").touch()
+    eventually(lambda: words() == ["completed", "completed"], "the flow completes")
+
+    assert (tmp_path / "calls").read_text("utf-8").split() == ["first", "second", "second"]
+    [record] = ask(server, "GET /workflow/history")
+    assert (record["status"], record["workflowName"]) == ("completed", "Killed")
+    outputs = [one["data"]["output"]["text"] for one in record["results"]]
+    assert outputs == ["ONCE", "ONCE!"]
+    server.check_log()
