@@ -18,7 +18,7 @@ LOSSES ?= 50
 CASES ?= 50000
 ARGS ?=
 
-.PHONY: help setup run test check js sdk lint fix sim fuzz bench kill faults lock clean
+.PHONY: help setup run test check js sdk lint fix sim fuzz bench peers kill faults lock clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ fuzz: setup ## Send CASES=50000 requests made from our own OpenAPI document, rig
 
 bench: setup ## Measure the engine and print the table
 	@$(BIN)/python -m bench $(ARGS)
+
+peers: setup ## Measure other engines beside ours; installs them into build/peers, skips what does not install
+	@$(BIN)/python -m bench.peers $(ARGS)
 
 kill: setup ## Kill the server at KILLS=20 points under load and compare with the clients' ledger
 	@BATUTA_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/faults/test_kill.py --timeout=0 $(ARGS)

@@ -48,18 +48,19 @@ class ForeignCpu:
 
     def start(self) -> None:
         """Begin to count."""
-        self._busy, self._own, self._at = _busy_s(), _own_s(), time.perf_counter()
+        self._busy, self._own, self._at = busy_s(), _own_s(), time.perf_counter()
 
     def stop(self) -> float:
         """Return the foreign cores since ``start``; -1 where /proc/stat is missing."""
         if self._busy < 0:
             return -1.0
         elapsed = time.perf_counter() - self._at
-        foreign = (_busy_s() - self._busy) - (_own_s() - self._own)
+        foreign = (busy_s() - self._busy) - (_own_s() - self._own)
         return round(max(foreign, 0.0) / elapsed, 2)
 
 
-def _busy_s() -> float:
+def busy_s() -> float:
+    """Return CPU seconds that the machine was busy since its start; -1 where nothing says so."""
     try:
         with open("/proc/stat", encoding="utf-8") as file:  # noqa: PTH123
             parts = [int(part) for part in file.readline().split()[1:]]

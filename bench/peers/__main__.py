@@ -1,105 +1,191 @@
-"""Our figures and a peer's in one run on one machine, in turns, with their ratio.
+"""``make peers``: other durable engines beside ours, in turns in one run on one machine.
 
-The peer is not installed by us. Make an environment of its own and name its interpreter:
+Each pass measures every engine once, so that all see the same machine; the table gives medians
+and how many times better ours is. All of them acknowledge what is synced to disk, and nothing
+else: each engine's durability is read back and stands in the report. Ours and DBOS have their
+workers in the process of the engine; Restate and BullMQ have a server and a process of workers.
 
-    python -m venv /tmp/dbos && /tmp/dbos/bin/pip install dbos
-    make setup && .venv/bin/python -m bench.peers --dbos /tmp/dbos/bin/python
-
-Both are durable in the same way (SQLite in WAL mode, synchronous=FULL); both have their workers
-in the process. Ours keep a journal and queues besides, DBOS's keep the results of steps.
+Peers are installed from PyPI and npm into build/peers; what does not install is skipped and
+named. `--only dbos-sqlite` measures one, `--seconds 0.5 --passes 1` is a quick look.
 """
 
 import argparse
 import json
+import os
 import statistics
-import subprocess
+import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvloop
+from bench.load.machine import describe
+from bench.peers import install, servers
+from bench.peers.install import AbsentError
+from bench.peers.subject import Workload, measure
 
-from bench.load import inprocess
-from bench.load.machine import ForeignCpu, describe
+HERE = Path(__file__).parent
+OURS = "batuta"
 
-SCRIPT = Path(__file__).with_name("dbos_sqlite.py")
-RUNS, CHAINS, IDLE = 600, 100, 40  # of the peer; ours do more in the same time
+Opened = Callable[[Path, Path], Any]
+"""``opened(installed, folder)`` gives a Workload within a block; data go into the folder."""
 
-# figure -> is more better
-FIGURES = {
-    "one_step_runs_per_s": True,
-    "one_step_cpu_us": False,
-    "ten_steps_runs_per_s": True,
-    "ten_steps_cpu_us": False,
-    "idle_chain_p50_ms": False,
+
+@contextmanager
+def _batuta(_installed: Path, folder: Path) -> Iterator[Workload]:
+    command = [sys.executable, "-m", "bench.peers.ours", str(folder)]
+    with Workload(command, [], folder / "log") as workload:
+        yield workload
+
+
+@contextmanager
+def _dbos_sqlite(installed: Path, folder: Path) -> Iterator[Workload]:
+    python = install.python(installed / "dbos", install.DBOS)
+    command = [str(python), str(HERE / "dbos_steps.py"), f"sqlite:///{folder / 'dbos.db'}"]
+    with Workload(command, [], folder / "log") as workload:
+        yield workload
+
+
+@contextmanager
+def _dbos_postgres(installed: Path, folder: Path) -> Iterator[Workload]:
+    python = install.python(installed / "dbos", install.DBOS)
+    with servers.postgres(install.postgres_programs(), folder) as (url, pid):
+        command = [str(python), str(HERE / "dbos_steps.py"), url]
+        with Workload(command, [pid], folder / "log") as workload:
+            yield workload
+
+
+@contextmanager
+def _restate(installed: Path, folder: Path) -> Iterator[Workload]:
+    home = install.node(installed / "restate", install.RESTATE)
+    program = install.restate_server(home)
+    with servers.restate(program, folder) as (ingress, admin, pid):
+        command = _node(home, "restate.mjs", ingress, admin)
+        with Workload(command, [pid], folder / "log") as workload:
+            server = install.package_version(home, "@restatedev/restate-server")
+            workload.hello["version"] = f"{server}, {workload.hello['version']}"
+            workload.hello["durability"] = servers.restate_durability(program)
+            yield workload
+
+
+@contextmanager
+def _bullmq(installed: Path, folder: Path) -> Iterator[Workload]:
+    home = install.node(installed / "bullmq", install.BULLMQ)
+    with (
+        servers.valkey(install.valkey_server(), folder) as (port, pid),
+        Workload(_node(home, "bullmq.mjs", port), [pid], folder / "log") as workload,
+    ):
+        yield workload
+
+
+ENGINES: dict[str, Opened] = {
+    OURS: _batuta,
+    "dbos-sqlite": _dbos_sqlite,
+    "dbos-postgres": _dbos_postgres,
+    "restate": _restate,
+    "bullmq": _bullmq,
 }
 
 
+def _node(home: Path, script: str, *arguments: int) -> list[str]:
+    """Return the command of a script, copied to where it finds its packages."""
+    for name in (script, "protocol.mjs"):
+        (home / name).write_bytes((HERE / name).read_bytes())
+    return ["node", str(home / script), *map(str, arguments)]
+
+
 def main() -> None:
-    """Measure both in turns, print the table, write the report."""
+    """Measure all in turns, print the table, write the report."""
     options = _options()
-    foreign = ForeignCpu()
-    foreign.start()
-    ours: list[dict[str, float]] = []
-    theirs: list[dict[str, float]] = []
-    notes: dict[str, Any] = {}
-    for _ in range(options.passes):
-        theirs.append(_dbos(options.dbos, notes))
-        ours.append(_ours(options.scale))
-    report: dict[str, Any] = {
+    names = [OURS, *(name for name in options.only or ENGINES if name != OURS)]
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    foreign: dict[str, list[float]] = {name: [] for name in names}
+    notes: dict[str, dict[str, Any]] = {}
+    skipped: dict[str, str] = {}
+    for number in range(options.passes):
+        for name in (name for name in names if name not in skipped):
+            try:
+                figures, cores, notes[name] = _pass(name, options)
+            except AbsentError as error:
+                skipped[name] = str(error)
+                print(f"{name} is skipped: {error}", file=sys.stderr)
+                continue
+            found[name].append(figures)
+            foreign[name] += cores
+            line = f"pass {number + 1} of {options.passes}: {name} done"
+            print(line, file=sys.stderr, flush=True)
+    report = {
         "machine": describe(),
-        "foreign_cores": foreign.stop(),
         "passes": options.passes,
-        "dbos": notes,
-        "figures": {},
+        "seconds": options.seconds,
+        "skipped": skipped,
+        "engines": {
+            name: {
+                **notes[name],
+                "foreign_cores": _spread(foreign[name]),
+                "figures": {key: _spread([one[key] for one in found[name]]) for key in first},
+            }
+            for name, (first, *_) in ((n, f) for n, f in found.items() if f)
+        },
     }
-    print(f"others used {report['foreign_cores']} cores; DBOS {notes['version']}, ", end="")
-    print(f"{notes['durability']}, best of 1, 4 and 16 threads")
-    print(f"{'figure':24} {'batuta':>10} {'dbos':>10} {'ratio':>8}")
-    for name, is_more_better in FIGURES.items():
-        mine = statistics.median(one[name] for one in ours)
-        other = statistics.median(one[name] for one in theirs)
-        ratio = round(mine / other if is_more_better else other / mine, 1)
-        report["figures"][name] = {"batuta": mine, "dbos": other, "ratio": ratio}
-        print(f"{name:24} {mine:>10} {other:>10} {ratio:>8}")
     options.report.parent.mkdir(parents=True, exist_ok=True)
     options.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _print(report, options.report)
 
 
-def _dbos(python: str, notes: dict[str, Any]) -> dict[str, float]:
-    with tempfile.TemporaryDirectory(prefix="dbos-bench-") as folder:
-        command = [python, str(SCRIPT), folder, str(RUNS), str(CHAINS), str(IDLE)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    notes |= {"version": found["version"], "durability": found["durability"]}
-    return {
-        "one_step_runs_per_s": found["one_step"]["runs_per_s"],
-        "one_step_cpu_us": found["one_step"]["cpu_us_per_run"],
-        "ten_steps_runs_per_s": found["ten_steps"]["runs_per_s"],
-        "ten_steps_cpu_us": found["ten_steps"]["cpu_us_per_run"],
-        "idle_chain_p50_ms": found["idle_chain_p50_ms"],
-    }
+def _pass(name: str, options: argparse.Namespace) -> tuple[dict[str, float], list[float], Any]:
+    installed = Path("build/peers").resolve()
+    with (
+        tempfile.TemporaryDirectory(prefix="batuta-peer-", dir=options.folder) as folder,
+        ENGINES[name](installed, Path(folder)) as workload,
+    ):
+        figures, foreign = measure(workload, options.seconds)
+        notes = {key: workload.hello[key] for key in ("version", "durability")}
+    return figures, foreign, notes
 
 
-def _ours(scale: float) -> dict[str, float]:
-    with tempfile.TemporaryDirectory(prefix="batuta-bench-") as folder:
-        found: dict[str, float] = uvloop.run(inprocess.measure(Path(folder), scale))
-    return {
-        "one_step_runs_per_s": found["one_step_runs_per_s"],
-        "one_step_cpu_us": found["one_step_cpu_us_per_task"],
-        "ten_steps_runs_per_s": found["ten_steps_runs_per_s"],
-        "ten_steps_cpu_us": round(found["ten_steps_cpu_us_per_task"] * 10, 1),
-        "idle_chain_p50_ms": found["idle_chain_p50_ms"],
-    }
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def _print(report: dict[str, Any], path: Path) -> None:
+    engines = report["engines"]
+    machine = report["machine"]
+    print(f"{machine['cpu']}, {os.cpu_count()} cores; medians of {report['passes']} passes")
+    for name, found in engines.items():
+        cores = found["foreign_cores"]["median"]
+        print(f"  {name} {found['version']}: {found['durability']}; others used {cores} cores")
+    for name, reason in report["skipped"].items():
+        print(f"  {name} is skipped: {reason}")
+    print(f"\n{'figure':24}" + "".join(f" {name:>22}" for name in engines))
+    ours = engines[OURS]["figures"]
+    for key in ours:
+        row = f"{key:24}"
+        for name, found in engines.items():
+            value = found["figures"][key]["median"]
+            row += f" {_beside(ours[key]['median'], value, key, is_ours=name == OURS):>22}"
+        print(row)
+    print(f"\n(in brackets: how many times better ours is)\nreport: {path}")
+
+
+def _beside(mine: float, other: float, key: str, *, is_ours: bool) -> str:
+    if is_ours:
+        return f"{other:g}"
+    ratio = mine / other if key.endswith("per_s") else other / mine
+    return f"{other:g} ({ratio:.3g})"
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="make peers ARGS=...",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--dbos", required=True, help="an interpreter that has dbos installed")
-    parser.add_argument("--passes", type=int, default=5)
-    parser.add_argument("--scale", type=float, default=0.5, help="of ours; 1 is 12,000 runs")
+    parser.add_argument("--only", action="append", choices=ENGINES, help="a peer; may be repeated")
+    parser.add_argument("--passes", type=int, default=5, help="how often each figure is taken")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each figure in a pass")
+    parser.add_argument("--folder", type=Path, help="where the databases are; else the system's")
     parser.add_argument("--report", type=Path, default=Path("build/bench-peers.json"))
     return parser.parse_args()
 
