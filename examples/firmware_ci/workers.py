@@ -84,8 +84,8 @@ def quality_gate(
     return {"passed": not reasons, "reasons": reasons}
 
 
-@batuta.task("store_artifact")
-def store_artifact(binary: str, commit: str, metadata: dict[str, Any]) -> dict[str, Any]:
+@batuta.task("keep_binary")
+def keep_binary(binary: str, commit: str, metadata: dict[str, Any]) -> dict[str, Any]:
     """Keep the binary under its checksum, so that storing it twice is storing it once."""
     content = Path(binary).read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()

@@ -1,0 +1,1 @@
+"""Reading sound, and what it says of itself: with the standard library alone."""
