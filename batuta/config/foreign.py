@@ -36,10 +36,11 @@ UNUSED: tuple[Unused, ...] = (
     _later("METRICS_PORT", "metrics on a port of their own"),
     _later("AUTH_KEY", "keys of clients", "CONDUCTOR_AUTH_KEY"),
     _later("AUTH_SECRET", "keys of clients", "CONDUCTOR_AUTH_SECRET", is_secret=True),
-    _later("ARTIFACT_STORAGE_PATH", "the artifacts of firmware pipelines"),
-    _later("K1_DEVICE_IP", "the device of firmware pipelines"),
-    _later("PLATFORMIO_PROJECT_PATH", "the compiler of firmware pipelines"),
-    _later("PLATFORMIO_UPLOAD_PORT", "the compiler of firmware pipelines"),
+    *(
+        _needless(name, "the workers of firmware pipelines read it, the server does not")
+        for name in ("ARTIFACT_STORAGE_PATH", "K1_DEVICE_IP", "PLATFORMIO_PROJECT_PATH")
+    ),
+    _needless("PLATFORMIO_UPLOAD_PORT", "firmware goes to the device that the task names"),
     _needless("VITE_BACKEND_URL", "the page is served by the server itself"),
     _needless("NODE_ENV", "there is one way to run it"),
     _needless("CHOKIDAR_USEPOLLING", "nothing watches files"),
