@@ -8,9 +8,9 @@ from batuta.api.dispatch.mount import Mount
 from batuta.api.request import HttpError, Reply, Request, Route, json_reply, read_body, text_reply
 from batuta.dialects.base import Dialect, Host
 from batuta.dialects.firmware.push import Push, is_signed, read_push, run_id
-from batuta.model.command import StartWorkflow
-from batuta.model.error import BatutaError, BusyError, ClosingError, NotFoundError
+from batuta.model.error import BatutaError, BusyError, NotFoundError
 from batuta.model.payload import Payload
+from batuta.runtime.view import StartRequest
 
 NAME = "firmware"
 PIPELINE, VERSION = "firmware-ci-cd-pipeline", 1
@@ -67,9 +67,6 @@ class _Front:
         return json_reply({"workflowId": await self._start(found, delivery)})
 
     async def _start(self, push: Push, delivery: str) -> str:
-        engine = self._engine
-        if engine.is_draining:
-            raise ClosingError("the server is stopping; deliver it again")
         delivery = delivery[:DELIVERY_CHARACTERS_MAX]
         given: dict[str, Any] = {
             "repo": push.repo,
@@ -77,24 +74,19 @@ class _Front:
             "commit_sha": push.commit_sha,
             "environment": ENVIRONMENT,
         }
+        request = StartRequest(
+            name=PIPELINE,
+            version=VERSION,
+            input=Payload.of(given),
+            correlation_id=delivery or None,
+            dialect=NAME,
+            workflow_id=run_id(delivery) if delivery else "",
+        )
         try:
-            pinned = engine.definitions.pinned(PIPELINE, VERSION) or await engine.definitions.pin(
-                PIPELINE, VERSION
-            )
-            command = StartWorkflow(
-                workflow_id=run_id(delivery) if delivery else engine.new_id(),
-                name=PIPELINE,
-                definition=pinned.definition,
-                definition_version=pinned.version,
-                input=Payload.of(given),
-                correlation_id=delivery or None,
-                dialect=NAME,
-            )
-            await engine.committer.submit(command, actor=NAME)
+            return await self._engine.start(request, actor=NAME)
         except (NotFoundError, BusyError) as error:
             retry = (b"retry-after", str(RETRY_S).encode())
             raise HttpError(503, error.code, error.message, (retry,)) from error
-        return command.workflow_id
 
 
 def _render(status: int, error: BatutaError) -> Reply:
