@@ -52,6 +52,10 @@ class Client:
         """Read something. Raises the error that the answer says, or UnreachableError."""
         return self._call("GET", path, None)
 
+    def get_beside(self, path: str) -> Any:
+        """Read something that stands beside the API, as a front door's."""
+        return self._call("GET", path, None, prefix=self._prefix.removesuffix("/api"))
+
     def post(self, path: str, body: Any) -> Any:
         """Ask for something to be done, once."""
         return self._call("POST", path, body)
@@ -68,11 +72,12 @@ class Client:
         """Close the connection."""
         self._connection.close()
 
-    def _call(self, method: str, path: str, body: Any) -> Any:
+    def _call(self, method: str, path: str, body: Any, *, prefix: str | None = None) -> Any:
+        prefix = self._prefix if prefix is None else prefix
         encoded = None if body is None else json.dumps(body).encode()
         headers = {"Accept": "*/*"} | ({"Content-Type": "application/json"} if encoded else {})
         try:
-            self._connection.request(method, self._prefix + path, encoded, headers)
+            self._connection.request(method, prefix + path, encoded, headers)
             answer = self._connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:

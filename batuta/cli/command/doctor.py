@@ -28,6 +28,7 @@ from batuta.runtime.sandbox.pool import Sandbox
 FREE_BYTES_MIN = 200_000_000  # the log may grow to some 64 MB before it is folded into the file
 LISTENER_S = 3.0  # whatever listens at our port is asked who it is; it need not speak HTTP
 FAULTS_SHOWN = 10  # all are in -o json
+FLOWS_SHOWN = 3  # the latest, in -o json
 
 # A large database takes long: it is looked at once for all pieces.
 _examined = functools.lru_cache(maxsize=1)(app.examine)
@@ -218,6 +219,23 @@ def _port(settings: Settings) -> Finding:
     return Finding(name="port", state="ok", text=f"{where} is free")
 
 
+def _flows(settings: Settings) -> Finding:
+    """Say what the flow builder's check-status.sh says: who answers, and the latest flows."""
+    client = _listening(settings)
+    if client is None:
+        return Finding(name="flows", state="ok", text="no server listens that could be asked")
+    with closing(client):
+        health = client.get_beside("/health")
+        records = client.get_beside("/workflow/history")
+    text = (
+        f"{health['service']} is {health['status']}, its engine at {health['conductorUrl']}; "
+        f"{len(records)} flows in the history"
+    )
+    latest = [f"{one['endTime']} {one['status']} {one['workflowName']}" for one in records]
+    state = "ok" if health["status"] == "ok" else "bad"
+    return Finding(name="flows", state=state, text=text, details=latest[:FLOWS_SHOWN])
+
+
 def _sandbox(settings: Settings) -> Finding:
     value, report = asyncio.run(_try_sandbox(settings))
     measures: dict[str, bool] = report["measures"] or {}
@@ -247,6 +265,7 @@ _PIECES: dict[str, Callable[[Settings], Finding]] = {
     "folder": _folder,
     "database": _database,
     "port": _port,
+    "flows": _flows,
     "sandbox": _sandbox,
 }
 

@@ -1,6 +1,8 @@
-"""A real server that is killed between two nodes, and what the next one does with the flow."""
+"""Flows on a real server: killed between two nodes and started again, and looked at by doctor."""
 
 import json
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.dialects.flows import node, ref
-from tests.sdk.server import Server, eventually
+from tests.sdk.server import ROOT, Server, eventually
 
 WORKERS = """
 import pathlib
@@ -86,3 +88,30 @@ def test_s0_20_killed_between_two_nodes_it_goes_on_with_the_second(
     outputs = [one["data"]["output"]["text"] for one in record["results"]]
     assert outputs == ["ONCE", "ONCE!"]
     server.check_log()
+
+
+@pytest.mark.slow
+def test_s0_19_doctor_says_what_the_original_s_status_script_says(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    for name in ("one", "two"):
+        body = {"workflowName": name, "nodes": [node("a", "second", text="t")]}
+        workflow_id = ask(server, "POST /workflow/run", body)["workflowId"]
+        eventually(
+            lambda: ask(server, f"GET /workflow/{workflow_id}/status")["status"] == "completed",  # noqa: B023
+            "the flow completes",
+        )
+
+    command = [sys.executable, "-m", "batuta", "doctor", "--port", str(server.port), "-o", "json"]
+    command += ["--db", str(tmp_path / "batuta.db")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    found = {one["name"]: one for one in json.loads(done.stdout)["findings"]}["flows"]
+    assert done.returncode == 0, done.stdout
+    assert found["text"].startswith("workflow-backend is ok, its engine at http://127.0.0.1:")
+    assert found["text"].endswith("2 flows in the history")
+    assert [line.split()[1:] for line in found["details"]] == [
+        ["completed", "two"],
+        ["completed", "one"],
+    ]
