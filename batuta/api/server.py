@@ -185,6 +185,7 @@ class _Door:
                 too large; 415, a page sends no JSON.
         """
         host = origin = site = media = b""
+        takes_uploads = self._mounts.takes_uploads(scope["path"])
         for name, value in scope["headers"]:
             if name == b"host":
                 if host:
@@ -196,7 +197,7 @@ class _Door:
                 site = value
             elif name == b"content-type":
                 media = value
-            elif name == b"content-length" and value.isdigit():
+            elif name == b"content-length" and value.isdigit() and not takes_uploads:
                 # Before a byte of it is read; what comes without a length is counted.
                 check_size(int(value[:LENGTH_DIGITS_MAX]), self._bytes_max_of(scope))
         if host not in self._known:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batuta.app.engine import data_folder, open_engine
@@ -86,6 +87,10 @@ async def _open_dialects(
         folder=data_folder(settings),
         media=engine.media,
         ai=_ai(settings),
+        workflows_folder=Path(settings.workflows),
+        jwt_secret=settings.jwt_secret,
+        retry_interval_s=settings.workflows_retry_interval_ms / 1_000,
+        retries_max=settings.workflows_retries_max,
     )
     dialects = await open_dialects(host)
     for dialect in dialects:

@@ -73,6 +73,31 @@ class Settings(SinkSettings, frozen=True, kw_only=True):
             "`callbackUrl`; while it is empty none is taken. `whsec_` and base64, or any text."
         ),
     ] = ""
+    workflows: Annotated[
+        str,
+        _says("Folder of class workflows; each has a folder with config.json and workflow.py."),
+    ] = "./workflows"
+    workflows_retry_interval_ms: Annotated[
+        int,
+        _says(
+            "How long a job of a class workflow waits again where its condition does not hold yet.",
+            ge=10,
+            le=24 * HOUR_MS,
+        ),
+    ] = 300_000
+    workflows_retries_max: Annotated[
+        int,
+        _says("How often a step of a class workflow is tried again by itself.", ge=0, le=1_000),
+    ] = 5
+    jwt_secret: Annotated[
+        str,
+        _says(
+            "Key that signs the tokens of who starts class workflows, 32 bytes or more; empty: "
+            "one is made, and kept in jwt.key beside the database. Servers of one database have "
+            "to share it.",
+            of=(SERVE, "token"),
+        ),
+    ] = ""
     api_host: Annotated[
         str,
         _says("Host that nodes of graphs reach where they call localhost:3000.", ("API_HOST",)),

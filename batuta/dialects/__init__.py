@@ -8,12 +8,13 @@ from batuta.dialects.base import Dialect, Host
 
 __all__ = ["NAMES", "Dialect", "Host", "open_dialects"]
 
-NAMES = ("dag", "firmware", "flow", "steps")
+NAMES = ("checkpointed", "dag", "firmware", "flow", "steps")
 
 
 async def open_dialects(host: Host) -> list[Dialect]:
     """Return every dialect, ready to be mounted beside the API."""
-    from batuta.dialects.dag.dialect import open_dag  # noqa: PLC0415  each by its own need
+    from batuta.dialects.checkpointed.dialect import open_checkpointed  # noqa: PLC0415  by need
+    from batuta.dialects.dag.dialect import open_dag  # noqa: PLC0415
     from batuta.dialects.firmware.dialect import open_firmware  # noqa: PLC0415
     from batuta.dialects.flow.dialect import open_flow  # noqa: PLC0415
     from batuta.dialects.steps.dialect import open_steps  # noqa: PLC0415
@@ -23,4 +24,5 @@ async def open_dialects(host: Host) -> list[Dialect]:
         await open_dag(host),
         await open_firmware(host),
         await open_flow(host),
+        await open_checkpointed(host),
     ]

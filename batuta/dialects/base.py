@@ -29,6 +29,9 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     of providers, addresses). ``folder``: where files of the server may stand, beside its database.
     ``media``: pictures, films and sound of runs; None where the server has no folder for them.
     ``ai``: the providers that make them.
+    ``workflows_folder``: where class workflows stand; ``jwt_secret``: what their bearers' tokens
+    are signed with, "" has a key made. ``retry_interval_s``: between two looks whether a job that
+    waits for a reason may go on; ``retries_max``: that a step has by itself.
     """
 
     engine: Engine
@@ -43,6 +46,10 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path = Path(".batuta")
     media: MediaFiles | None = None
     ai: Ai = Ai()
+    workflows_folder: Path = Path("workflows")
+    jwt_secret: str = ""
+    retry_interval_s: float = 300
+    retries_max: int = 5
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,10 +51,11 @@ async def served(
     *,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     has_workers: bool = True,
+    now_ms: Callable[[], int] | None = None,
     **host_fields: Any,
 ) -> AsyncIterator[Served]:
     """Give a server on a store that somebody else closes; the host has what more is said."""
-    engine = Engine(store, now_ms=StoreClock().now_ms, scripts=NoScripts())
+    engine = Engine(store, now_ms=now_ms or StoreClock().now_ms, scripts=NoScripts())
     if not store.is_shared:
         await engine.take_back_local_leases()
     engine.start_loops()
@@ -69,6 +70,9 @@ async def served(
     pool = Workers(LocalTransport(engine), [one for d in dialects for one in d.functions])
     if has_workers:
         pool.start()
+    for dialect in dialects:
+        for name, loop in dialect.loops.items():
+            engine.supervisor.start(name, loop)
     client = Client(create_app(engine, Settings(), mounts=[one.mount for one in dialects]))
     try:
         yield Served(engine, client)

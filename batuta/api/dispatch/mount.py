@@ -31,11 +31,15 @@ class PassOnError(BatutaError):
 
 
 class Mount(msgspec.Struct, frozen=True, kw_only=True):
-    """A front door: its name, its routes, and how it words an error of a status."""
+    """A front door: its name, its routes, and how it words an error of a status.
+
+    ``uploads``: paths to which larger bodies may be sent; their handlers say how large.
+    """
 
     name: str
     routes: tuple[Route, ...]
     render: Callable[[int, BatutaError], Reply]
+    uploads: tuple[str, ...] = ()
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -62,10 +66,20 @@ class Mounts:
         self._below_api = tuple(one.partition("{")[0] for one in paths if one.startswith(API))
         self._firsts = {one.split("/", 2)[1] for one in paths if not one.startswith(API)}
         self._firsts.add(PREFIX.strip("/"))
+        self._uploads = {
+            prefix + path
+            for mount in mounts
+            for path in mount.uploads
+            for prefix in ("", PREFIX + mount.name)
+        }
 
     def has(self, path: str) -> bool:
         """Say whether a path may be a mount's, from its first segment."""
         return path[1:].partition("/")[0] in self._firsts or path.startswith(self._below_api)
+
+    def takes_uploads(self, path: str) -> bool:
+        """Say whether bodies that are sent to a path are bounded by its handler alone."""
+        return path in self._uploads
 
     def find(self, request: Request, mounts: Sequence[Mount]) -> list[Match]:
         """Return which of the mounts have the path, the one to be asked first first.

@@ -1,0 +1,1 @@
+"""Workflows in folders: finding them, checking them, loading their code."""

@@ -1,0 +1,200 @@
+"""All workflows there are, as their folders have them now.
+
+Whoever asks looks first whether a folder has changed, which costs a few `stat`s; a loop does so
+too, so that a broken folder is told of without being asked. Code is run in a thread: an import
+that takes long delays who asked for the list, and nobody else.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batuta.dialects.checkpointed.folder.config import CONFIG
+from batuta.dialects.checkpointed.folder.guard import check_trusted, trusted_owners
+from batuta.dialects.checkpointed.folder.load import (
+    CODE,
+    Checks,
+    Package,
+    forget,
+    load_checks,
+    load_package,
+)
+from batuta.model.error import InvalidError
+from batuta.runtime.clock import pause
+
+FOLDERS_MAX = 1_000  # of one workflows folder
+FILES_MAX = 1_000  # of one workflow that are looked at
+LOOK_S = 2.0  # between two looks of the loop
+WAIT_S = 10.0  # for code that is being loaded; then what was there before is shown
+_SKIPPED = ("_", ".")
+
+_log = logging.getLogger(__name__)
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A folder or file that cannot be used, and why."""
+
+    folder: str
+    error: str
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """A folder or file at one state: what came of it."""
+
+    signature: str
+    package: Package | None = None
+    checks: Checks = {}
+    fault: str = ""
+
+
+class _Found(msgspec.Struct, frozen=True):
+    packages: Mapping[str, Package] = {}
+    checks: Checks = {}
+    faults: tuple[Fault, ...] = ()
+
+
+class Shelf:
+    """The workflows of some folders; those of an earlier root win where ids are the same.
+
+    Args:
+        roots: The operator's folder first, then the one of what is built in.
+    """
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._roots = tuple(roots)
+        self._held: dict[Path, _Held] = {}
+        self._found = _Found()
+        self._told: frozenset[Fault] = frozenset()
+        self._looking: asyncio.Task[None] | None = None
+
+    async def packages(self) -> Mapping[str, Package]:
+        """Return the workflows by id, those that are not listed too."""
+        await self.look()
+        return self._found.packages
+
+    @property
+    def checks(self) -> Checks:
+        """The resume conditions for all workflows, by type of error."""
+        return self._found.checks
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What cannot be used."""
+        return self._found.faults
+
+    async def look(self) -> None:
+        """Bring the list up to date with the folders."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        try:
+            await asyncio.wait_for(asyncio.shield(self._looking), WAIT_S)
+        except TimeoutError:
+            _log.warning("the workflows are still being loaded; the list may be an old one")
+
+    async def run(self, beat: Callable[[], None]) -> None:
+        """Look again and again, for ever."""
+        while True:
+            beat()
+            await self.look()
+            await pause(LOOK_S)
+
+    async def _look(self) -> None:
+        self._found = await asyncio.to_thread(self._read)
+        faults = frozenset(self._found.faults)
+        for fault in sorted(faults - self._told, key=lambda one: one.folder):
+            _log.warning("workflow folder %s cannot be used: %s", fault.folder, fault.error)
+        self._told = faults
+
+    def _read(self) -> _Found:
+        packages: dict[str, Package] = {}
+        checks: dict[str, tuple[Callable[..., Any], ...]] = {}
+        faults: list[Fault] = []
+        seen: dict[Path, _Held] = {}
+        for root in self._roots:
+            own: dict[str, str] = {}
+            for path in _entries(root, faults):
+                held = seen[path] = self._at(path, root)
+                if held.fault:
+                    faults.append(Fault(path.name, held.fault))
+                for error_type, found in held.checks.items():
+                    checks[error_type] = (*checks.get(error_type, ()), *found)
+                package = held.package
+                if package is None:
+                    continue
+                first = own.setdefault(package.workflow_id, path.name)
+                if first != path.name:
+                    told = f"id {package.workflow_id!r} is that of folder {first!r} too"
+                    faults.append(Fault(path.name, told))
+                else:
+                    packages.setdefault(package.workflow_id, package)
+        for path in self._held.keys() - seen.keys():
+            forget(path)
+        self._held = seen
+        return _Found(packages, checks, tuple(faults))
+
+    def _at(self, path: Path, root: Path) -> _Held:
+        """Return what a folder or file holds: what it held before, unless it has changed."""
+        signature = _signature(path)
+        before = self._held.get(path)
+        if before is not None and before.signature == signature:
+            return before
+        forget(path)
+        try:
+            owners = trusted_owners(root)
+            for one in (root, path, *_files(path)):
+                check_trusted(one, root, owners)
+            if path.suffix == ".py":
+                return _Held(signature, checks=load_checks(path, signature))
+            return _Held(signature, package=load_package(path, signature))
+        except InvalidError as error:
+            return _Held(signature, fault=error.message)
+        except OSError as error:
+            return _Held(signature, fault=f"it cannot be read: {error.strerror}")
+
+
+def _entries(root: Path, faults: list[Fault]) -> Iterator[Path]:
+    """Yield the folders that are workflows, and the files with checks, by name."""
+    try:
+        found = sorted(root.iterdir())
+    except OSError:
+        return  # there need not be one
+    candidates = [path for path in found if not path.name.startswith(_SKIPPED) and _is_one(path)]
+    if len(candidates) > FOLDERS_MAX:
+        faults.append(Fault(root.name, f"more than {FOLDERS_MAX} folders; the others are not read"))
+    yield from candidates[:FOLDERS_MAX]
+
+
+def _is_one(path: Path) -> bool:
+    """Say whether it is meant to be a workflow, or to hold checks."""
+    if path.suffix == ".py":
+        # the original's own files may lie here: they are not what this is for
+        return path.name not in {"base_workflow.py", "errors.py"} and path.is_file()
+    return path.is_dir() and ((path / CONFIG).exists() or (path / CODE).exists())
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the files whose change is a change of the workflow."""
+    if not path.is_dir():
+        return []
+    found = (one for one in path.rglob("*") if one.suffix in {".py", ".json"})
+    return sorted(one for one, _ in zip(found, range(FILES_MAX), strict=False))
+
+
+def _signature(path: Path) -> str:
+    """Return a text that is another one after any change, from `stat` alone."""
+    parts = []
+    for one in (path, *_files(path)):
+        try:
+            found = one.stat()
+        except OSError as error:
+            parts.append(f"{one.name} {error.errno}")
+        else:
+            told = f"{one} {found.st_mode} {found.st_uid} {found.st_ino}"
+            # of a folder the time changes with what Python puts there
+            content = "" if one.is_dir() else f" {found.st_mtime_ns} {found.st_size}"
+            parts.append(told + content)
+    return "\n".join(parts)

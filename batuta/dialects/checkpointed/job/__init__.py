@@ -1,0 +1,1 @@
+"""Runs of the engine as jobs: their words, their events, and whose they are."""

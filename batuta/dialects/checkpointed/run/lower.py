@@ -1,0 +1,75 @@
+"""From a workflow's configuration to a workflow of the engine: a chain of tasks, one a step.
+
+The definition is pinned with the run: a folder that changes afterwards does not change its steps.
+"""
+
+from typing import Any
+
+from batuta.core.definition.normalize import read_workflow_def
+from batuta.model.definition import WorkflowDef
+
+STEP = "checkpointed.step"  # the task type of every step
+LEASE_S = 60  # of a step; renewed while it runs, so that a dead server's steps go on elsewhere
+TIMEOUT_S = 600.0  # of a step whose configuration names none
+
+
+def reference_of(place: int) -> str:
+    """Return the reference name of a step by its place."""
+    return f"step_{place}"
+
+
+def lowered(config: dict[str, Any], *, retries_max: int) -> WorkflowDef:
+    """Return the workflow that runs a configuration."""
+    steps = config["steps"]
+    document = {
+        "name": config["id"],
+        "description": str(config.get("description") or ""),
+        "version": 1,
+        "schemaVersion": 2,
+        "tasks": [_task(place, step, retries_max) for place, step in enumerate(steps)],
+        "outputParameters": {"result": f"${{{reference_of(len(steps) - 1)}.output.output}}"},
+    }
+    return read_workflow_def(document)
+
+
+def timeout_s(step: dict[str, Any]) -> float:
+    """Return how long a step may take."""
+    return float(step.get("timeout_seconds") or TIMEOUT_S)
+
+
+def _task(place: int, step: dict[str, Any], retries_max: int) -> dict[str, Any]:
+    before = "workflow.input.input" if place == 0 else f"{reference_of(place - 1)}.output.output"
+    return {
+        "name": STEP,
+        "taskReferenceName": reference_of(place),
+        "type": "SIMPLE",
+        "description": str(step.get("description") or ""),
+        "inputParameters": {
+            "stepIndex": place,
+            "step": _escaped(step),
+            "input": f"${{{before}}}",
+            "workflowId": "${workflow.input.workflow_id}",
+            "options": "${workflow.input.options}",
+            "userId": "${workflow.input.user_id}",
+        },
+        "taskDefinition": {
+            "name": STEP,
+            "retryCount": retries_max,
+            "retryLogic": "FIXED",
+            # The attempt itself sees how long it has to wait: that differs by the error.
+            "retryDelaySeconds": 0,
+            "responseTimeoutSeconds": LEASE_S,
+            "timeoutSeconds": 0,
+        },
+    }
+
+
+def _escaped(value: Any) -> Any:
+    """Keep `${` in what the author wrote from being taken for an expression of the engine."""
+    if isinstance(value, str):
+        return value.replace("${", "$${")
+    if isinstance(value, list):
+        return [_escaped(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _escaped(one) for key, one in value.items()}
+    return value
