@@ -107,7 +107,9 @@ def _follow(draft: Draft, task: Task) -> None:
     if node.loops:
         # All of them: one may have ended before its tasks (a timeout that was let through).
         for loop in reversed(draft.execution.graph.loops_of(task)):
-            draft.checks[draft.execution.latest[loop]] = None
+            seq = draft.execution.latest.get(loop)
+            if seq is not None:  # else a rerun began with a task skipped before its loop was there
+                draft.checks[seq] = None
     if node.type == "TERMINATE" and status is TaskStatus.COMPLETED:
         ending = end_of_run(draft, task)
         output = task_output(draft, task)
