@@ -13,6 +13,7 @@ STAMP := .venv/.ready
 JS := tests/sdk/javascript
 
 SEEDS ?= 200
+JOBS ?= 1
 KILLS ?= 20
 LOSSES ?= 50
 CASES ?= 50000
@@ -73,8 +74,8 @@ fix: setup ## Format the code and repair what ruff can repair
 	@$(BIN)/ruff check --fix --exit-zero .
 	@$(BIN)/ruff format .
 
-sim: setup ## Run the simulator over SEEDS=200 seeds, and over the planted bugs
-	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+sim: setup ## Run the simulator over SEEDS=200 seeds in JOBS=1 processes, and over the planted bugs
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(JOBS) $(ARGS)
 
 fuzz: setup ## Send CASES=50000 requests made from our own OpenAPI document, right and wrong ones
 	@$(BIN)/python -m tests.fuzz --cases $(CASES) $(ARGS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import re
 from collections.abc import Iterator
@@ -22,9 +23,8 @@ from tests.simulation.world.node import Node
 from tests.simulation.world.plan import BrokenError, Lean
 from tests.simulation.world.world import World
 
-SAFETY_S = 40.0  # of virtual time with faults
 QUIET_S = 3_000.0  # within which every run must have ended once the faults have stopped
-RUNS = 14
+GARBAGE_MAX = 100_000  # objects made since the last collection; some seeds' worth
 _COMMIT = re.compile(r" commit \d+$")
 _DETAIL = re.compile(r" *[0-9.]+   ")  # what a commit did is indented below it
 CALL_S_MAX = 120.0  # a call waits for a store in trouble, but never for ever
@@ -37,6 +37,7 @@ class Outcome:
     def __init__(self, world: World, violation: BrokenError | None) -> None:
         self.seed = world.chance.seed
         self.lean = world.lean
+        self.scale = world.scale.name
         self.violation = violation
         self.timeline = world.timeline
         self.virtual_s = world.loop.time()
@@ -85,7 +86,7 @@ def simulate(seed: int, lean: Lean = Lean()) -> Outcome:  # noqa: B008  frozen
     loop = SimLoop(f"{seed}/loop")
     world = World(seed, loop, lean)
     violation: BrokenError | None = None
-    with _knobs(world), _quiet_logs():
+    with _knobs(world), _quiet_logs(), _collect_seldom():
         try:
             loop.run_until_complete(_phases(world))
         except BrokenError as found:
@@ -96,6 +97,20 @@ def simulate(seed: int, lean: Lean = Lean()) -> Outcome:  # noqa: B008  frozen
             outcome = Outcome(world, violation)
             loop.dispose()
     return outcome
+
+
+@contextlib.contextmanager
+def _collect_seldom() -> Iterator[None]:
+    """Have garbage collected between seeds and not within them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if gc.get_count()[0] > GARBAGE_MAX:
+            gc.collect()
+        if was_enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager
@@ -130,7 +145,10 @@ async def _phases(world: World) -> None:
         world.boot(place)
     first = world.nodes[0]
     assert first is not None, "it has just been started"
-    documents = workflow_definitions(chance, count=4, shape=world.lean.shape)
+    scale = world.scale
+    documents = workflow_definitions(
+        chance, count=scale.definitions, shape=world.lean.shape, tasks_max=scale.tasks_max
+    )
     for document in documents:
         document["tasks"] = drop(document["tasks"], world.lean.dropped)
         world.references |= names_of(document["tasks"])
@@ -139,16 +157,16 @@ async def _phases(world: World) -> None:
         await first.engine.definitions.put_workflow_defs([document], overwrite=True)
     clients = Clients(world, [d for d in documents if d["name"] != CLEANUP])
     world.is_calm = False
+    world.errand(clients.start_runs(_run_count(world), scale.safety_s * 0.7))
     actors = [
-        clients.start_runs(world.lean.runs or RUNS, SAFETY_S * 0.7),
         clients.meddle(),
         clients.let_go(),
         _disturb(world),
         _watch(world),
     ]
     tasks = [world.loop.create_task(actor) for actor in actors]
-    Workers(world, count=4).start()
-    await asyncio.sleep(SAFETY_S)
+    Workers(world, count=scale.workers).start()
+    await asyncio.sleep(scale.safety_s)
     world.is_calm = True
     world.note("the faults stop")
     await _until_quiet(world)
@@ -156,6 +174,12 @@ async def _phases(world: World) -> None:
     await _check_restart(world)
     for task in tasks:
         task.cancel()
+
+
+def _run_count(world: World) -> int:
+    scale = world.scale
+    count = world.chance.stream("runs").randint(scale.runs_min, scale.runs_max)
+    return world.lean.runs or count
 
 
 async def _disturb(world: World) -> None:
@@ -172,7 +196,7 @@ async def _disturb(world: World) -> None:
         elif world.chance.strikes("node.drain", 0.03):
             world.loop.create_task(world.drain(node))
         elif world.chance.strikes("node.stop", 0.03):
-            world.loop.create_task(_stop(world, node))
+            world.errand(_stop(world, node))
         elif world.chance.strikes("clock.jump", 0.1):
             world.jump_clock()
 
@@ -201,7 +225,8 @@ async def _until_quiet(world: World) -> None:
         await asyncio.sleep(2.0)
         _check_waits(world)
         has_ended = all(run.workflow.status.is_terminal for run in world.state.runs.values())
-        if has_ended and not (world.state.sends or world.state.timers):
+        has_left = world.state.sends or world.state.timers or world.errands
+        if has_ended and not has_left:
             return
     for run, row in world.state.runs.items():
         if not row.workflow.status.is_terminal:
@@ -225,7 +250,10 @@ def _check_waits(world: World) -> None:
         if failing.retry_at_ms is None:
             world.fail("I32", f"quarantined: {failing.error}", failing.workflow_id)
     for row in world.state.ready.values():
-        if now_ms - row.enqueue.at_ms > READY_MS_MAX and now_s > SAFETY_S + READY_MS_MAX / 1_000:
+        if (
+            now_ms - row.enqueue.at_ms > READY_MS_MAX
+            and now_s > world.scale.safety_s + READY_MS_MAX / 1_000
+        ):
             queue = row.enqueue.queue
             world.fail("I30", f"a task of {queue!r} is ready and not handed out", row.workflow_id)
 

@@ -1,5 +1,6 @@
 """The engine keeps its promises under faults; the promises are strong enough to catch bugs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation import campaign
+from tests.simulation.campaign import catch, crash_everywhere, run_seeds
 from tests.simulation.plants.planted import PLANTS, planted
-from tests.simulation.report import Report, catch, crash_everywhere, run_seeds
 from tests.simulation.run import simulate
 from tests.simulation.shrink import shrink
 from tests.simulation.world.loop import SimLoop, StuckError
 from tests.simulation.world.plan import Lean
 
-SEEDS = 8  # of each test run; `make sim SEEDS=n` runs more
-CRASH_EVERY = 400  # points of the store between two at which a node is killed
-CRASH_POINTS_MIN = 2
+SEEDS = 40  # of each test run, every tenth a long one; `make sim SEEDS=n` runs more
+CRASH_POINTS_MIN = 20
 WORTH_COMMITS = 1_500  # below this the seeds have not done anything worth the name
 # Planted bugs that show within a few seeds; `make sim` looks for all of them.
 QUICK = (
@@ -41,20 +42,16 @@ SHARE = 4  # parts that the seeds are run in, so that several processes may shar
 
 @pytest.mark.parametrize("part", range(SHARE))
 def test_no_seed_breaks_a_promise(part: int) -> None:
-    report = Report()
+    report = run_seeds(range(part * SEEDS // SHARE, (part + 1) * SEEDS // SHARE))
 
-    broken = run_seeds(range(part, SEEDS, SHARE), report)
-
-    stories = [f"seed {o.seed}: {o.violation}\n{o.story()}" for o in broken]
-    assert not stories, "\n\n".join(stories)
+    assert not report.stories, "\n\n".join(report.stories)
+    assert report.seeds == {"short": 9, "long": 1}
     assert report.counts["commits"] > WORTH_COMMITS / SHARE, "the seeds do something"
     assert len(report.faults) > 10, f"the seeds meet faults: {report.faults}"
 
 
 def test_all_kinds_of_faults_strike_and_all_invariants_are_asked() -> None:
-    report = Report()
-
-    run_seeds(range(100, 103), report)
+    report = run_seeds(range(100, 103), Lean(scale="long"))
 
     kinds = Counter(kind.split(".")[0] for kind in report.faults)
     assert {"node", "store", "rpc", "worker", "commit", "clock"} <= kinds.keys()
@@ -64,19 +61,18 @@ def test_all_kinds_of_faults_strike_and_all_invariants_are_asked() -> None:
     assert report.reference["runs"] > WORTH_RUNS, "the reference has judged whole runs"
 
 
-def test_a_crash_at_any_point_of_the_store_loses_nothing() -> None:
-    report = Report()
+@pytest.mark.parametrize("seed", campaign.SMALL_SCENARIOS[:3])
+def test_a_crash_at_any_point_of_the_store_loses_nothing(seed: int) -> None:
+    report = crash_everywhere(seed, scale="short", runs=1)
 
-    broken = crash_everywhere(1, report, every=CRASH_EVERY)
-
-    assert not [f"{o.violation}\n{o.story()}" for o in broken]
+    assert not report.stories, "\n\n".join(report.stories)
     assert report.counts["crash_points"] >= CRASH_POINTS_MIN
     assert report.faults["node.crash"] == report.counts["crash_points"]
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_planted_bug_is_caught(name: str) -> None:
-    found = catch(name)
+    found = catch(name).plants[name]
 
     assert found["caught"], f"{name} survived {found['seeds']} seeds: an invariant is missing"
 
@@ -86,6 +82,39 @@ def test_there_are_enough_planted_bugs_on_production_paths() -> None:
     for name in PLANTS:
         with planted(name):
             pass
+
+
+def test_a_seed_that_fails_is_listed_and_does_not_stop_the_others() -> None:
+    with planted("join_early"):
+        report = run_seeds(range(10))
+
+    assert sum(report.seeds.values()) == 10
+    [first, *_] = report.violations
+    assert first["seed"] == 0
+    assert first["replay"] == "python -m tests.simulation --story 0 --scale long"
+    assert str(first["what"]) in report.stories[0]
+
+
+def test_a_campaign_in_two_processes_counts_what_one_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "PART", 3)
+    monkeypatch.setattr(campaign, "SMALL_SCENARIOS", ())
+    monkeypatch.setattr(campaign, "CRASH_EVERY", 1_000_000)
+    monkeypatch.setattr(campaign, "PLANTS", {"join_early": PLANTS["join_early"]})
+
+    documents = []
+    for jobs in (1, 2):
+        path = tmp_path / f"{jobs}.json"
+        assert campaign.main(1, 9, path, jobs=jobs, lean=Lean(scale="short")) == 0
+        documents.append(json.loads(path.read_text("utf-8")))
+
+    for document in documents:
+        assert document["seeds_by_scale"] == {"short": 9, "long": 1}
+        assert document["seeds_per_second_and_core"]["short"] > 0
+        assert document["planted_bugs"]["join_early"]["caught"] is True
+    one, two = ({key: d[key] for key in ("steps", "commits", "faults")} for d in documents)
+    assert one == two
 
 
 def test_a_failing_seed_is_made_small() -> None:

@@ -44,7 +44,7 @@ class Clients:
         """Start ``count`` runs, spread over a time; one whose answer is lost is started again."""
         for _ in range(count):
             await asyncio.sleep(self._chance.random() * 2 * within_s / count)
-            self._world.loop.create_task(self._start())
+            self._world.errand(self._start())
 
     async def _start(self) -> None:
         world = self._world
@@ -84,9 +84,11 @@ class Clients:
         """Pause, resume, terminate, retry, report by reference, look: what people do."""
         world = self._world
         while True:
-            await asyncio.sleep(self._chance.random() * 1.5)
+            await asyncio.sleep(self._chance.random() * world.scale.operation_s)
+            if world.is_calm:
+                return
             runs = list(world.state.runs)
-            if world.is_calm or not runs:
+            if not runs:
                 continue
             run = self._chance.choice(runs[-8:] if self._chance.random() < 0.7 else runs)
             kind = operations.choose(self._chance)
@@ -94,11 +96,11 @@ class Clients:
                 continue
             world.operations[f"{kind} {world.state.runs[run].workflow.status}"] += 1
             if kind in operations.CONTROLS:
-                world.loop.create_task(self.control(kind, run))
+                world.errand(self.control(kind, run))
                 if self._chance.random() < 0.1:
-                    world.loop.create_task(self.control(kind, run))
+                    world.errand(self.control(kind, run))
             else:
-                world.loop.create_task(self._do(kind, run))
+                world.errand(self._do(kind, run))
 
     async def _do(self, kind: str, run: str) -> None:
         if run in self._world.state.runs:
@@ -260,7 +262,7 @@ class Clients:
         name = self._documents[place]["name"]
         version = max(self._registered[name])[0] + 1
         before = [document["name"] for document in self._documents[:place]]
-        document = {**workflow_definition(self._chance, name, before), "version": version}
+        document = {**self._definition(name, before), "version": version}
         work = self._world.call(
             self._world.any_node("define"),
             lambda e: e.definitions.put_workflow_defs([document], overwrite=True),
@@ -272,6 +274,10 @@ class Clients:
             return
         delay_s = PIN_MS_MAX / 1_000 if self._world.node_count > 1 else 0.0
         self._registered[name].append((version, self._world.loop.time() + delay_s))
+
+    def _definition(self, name: str, before: list[str]) -> dict[str, Any]:
+        most = self._world.scale.tasks_max
+        return workflow_definition(self._chance, name, before, tasks_max=most)
 
     async def _heartbeat(self, run: str) -> None:
         world = self._world
@@ -292,8 +298,8 @@ class Clients:
             if not world.is_calm:
                 continue
             for run, row in list(world.state.runs.items()):
-                if run not in world.state.runs:
-                    continue  # removed meanwhile
+                if run not in world.state.runs or row.workflow.status.is_terminal:
+                    continue  # removed meanwhile, or over
                 if row.workflow.status is WorkflowStatus.PAUSED:
                     await self.control("resume", run)
                 for name in operations.open_by_hand(world, run):

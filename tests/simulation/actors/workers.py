@@ -6,6 +6,7 @@ from typing import Any
 from batuta.model.command import UpdateTask
 from batuta.model.error import BatutaError, NotFoundError
 from batuta.model.execution import TaskStatus
+from batuta.model.limit import split_part
 from batuta.model.payload import Payload
 from batuta.runtime.engine import Engine
 from batuta.runtime.view import Polled
@@ -13,6 +14,11 @@ from tests.simulation.generate.task import EAST, POLLED, REMOTE
 from tests.simulation.world.plan import GoneError
 from tests.simulation.world.world import World
 
+# What a worker with nothing to do waits before it polls some queue blindly; a pool of workers for
+# all queues would be at the one that gets a task at once.
+IDLE_S = (0.05, 0.5, 2.0)
+KNOWING = 0.8  # of polls that go to a queue with tasks, when there is one
+LATE_S_MAX = 30.0  # a lease may last an hour, and its worker keep silent for longer
 PATIENCE_COUNT = 40  # reports of one result before a worker gives up
 
 
@@ -37,9 +43,8 @@ class Workers:
         world = self._world
         while True:
             await asyncio.sleep(self._chance.choice([0.0, 0.001, 0.05]))
-            queue = self._chance.choice(queues)
+            queue, domain = self._where(queues)
             count = 10 if world.is_calm else self._chance.choice([1, 1, 3])
-            domain = self._chance.choice([None, None, EAST])
             wait_ms = self._chance.choice(self._waits_ms)
             node = world.any_node("poll")
 
@@ -62,9 +67,18 @@ class Workers:
                 continue
             for found in polled:
                 world.ledger.on_delivery(found, name)
-                world.loop.create_task(self._do(name, found))
+                world.errand(self._do(name, found))
             if not polled:
-                await asyncio.sleep(0.5 if world.is_calm else 0.05)
+                await world.until_ready(self._chance.choice(IDLE_S))
+
+    def _where(self, queues: list[str]) -> tuple[str, str | None]:
+        """Choose a queue and a domain: mostly some that have tasks, as a pool of workers does."""
+        names = [split_part(name)[0] for name in self._world.state.queues]
+        if names and self._chance.random() < KNOWING:
+            domain, mark, queue = self._chance.choice(names).rpartition(":")
+            if queue in queues and domain in ("", EAST):
+                return queue, domain if mark else None
+        return self._chance.choice(queues), self._chance.choice([None, None, EAST])
 
     async def _do(self, name: str, found: Polled) -> None:
         """Do one task as this worker does things today."""
@@ -105,7 +119,7 @@ class Workers:
         if world.chance.strikes("worker.double", 0.05):
             world.fault("worker.double", name)
             other = chance.choice([TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.IN_PROGRESS])
-            world.loop.create_task(self._report(name, found, other))
+            world.errand(self._report(name, found, other))
         await work
 
     def _is_parked(self, found: Polled) -> bool:
@@ -116,7 +130,8 @@ class Workers:
     async def _wait(self, found: Polled, part: float) -> None:
         """Wait for a part of the lease's time, to the very moment when it is 1."""
         until_ms = found.lease.polled_at_ms + found.lease.lease_ms * part
-        await asyncio.sleep(max(until_ms - self._world.store_ms(), 0) / 1_000)
+        wait_s = max(until_ms - self._world.store_ms(), 0) / 1_000
+        await asyncio.sleep(min(wait_s, LATE_S_MAX))
 
     async def _beat(self, found: Polled) -> None:
         world, lease = self._world, found.lease
@@ -196,7 +211,7 @@ class Workers:
         polled = await world.abandoned(work, "update2")
         if polled is not None:
             world.ledger.on_delivery(polled, name)
-            world.loop.create_task(self._do(name, polled))
+            world.errand(self._do(name, polled))
 
     def _command(
         self, name: str, found: Polled, status: TaskStatus, *, is_parked: bool

@@ -63,7 +63,7 @@ class Checks:
         self._made: dict[tuple[str, int], tuple[int, int]] = {}
         self._held: dict[str, Any] = {}
         self._timers: dict[Any, int] = {}
-        self._removed_tasks: set[str] = set()
+        self._runs_of: dict[str, str] = {}  # by task id, whatever has become of the task
         self.agreement = Agreement(state, fail)
 
     def before(self) -> None:
@@ -136,7 +136,8 @@ class Checks:
 
     def is_removed_task(self, task_id: str) -> bool:
         """Say whether a task was of a run that has been removed."""
-        return task_id in self._removed_tasks
+        run = self._runs_of.get(task_id)
+        return run is not None and self.shadows[run].is_removed
 
     def _after_removal(self, changes: Any) -> None:
         """I2, I7: a run disappears when somebody asks for it, with everything that it has."""
@@ -144,7 +145,6 @@ class Checks:
         run = changes.workflow_id
         shadow = self.shadow(run)
         shadow.entries += changes.entries
-        self._removed_tasks |= {task.task_id for task in shadow.tasks.values()}
         self._note(f"  R{shadow.number} is removed")
         if "remove" not in {entry.kind for entry in changes.entries}:
             self._fail("I2", "a run was removed that nobody asked to remove", run)
@@ -194,6 +194,7 @@ class Checks:
             before = shadow.tasks.get(seq)
             name = f"{task.reference_name}#{task.retry_count}"
             self.names[task.task_id] = f"R{shadow.number}.{name}"
+            self._runs_of[task.task_id] = rows.workflow.workflow_id
             if before is None or before.status is not task.status:
                 self.transitions["task", before.status if before else "-", task.status] += 1
                 parts.append(f"{name} {task.status}")

@@ -8,22 +8,26 @@ from tests.simulation.generate.writer import Writer
 
 
 def workflow_definitions(
-    chance: random.Random, *, count: int, shape: str = ""
+    chance: random.Random, *, count: int, shape: str = "", tasks_max: int = 0
 ) -> list[dict[str, Any]]:
     """Return ``count`` definitions and the failure workflow; later ones may start earlier ones."""
     simple = {"name": CLEANUP, "taskReferenceName": "tidy_up", "type": "SIMPLE"}
     found: list[dict[str, Any]] = [{"name": CLEANUP, "version": 1, "tasks": [simple]}]
     for number in range(count):
         names = [document["name"] for document in found[1:]]
-        found.append(workflow_definition(chance, f"pipeline{number}", names, shape=shape))
+        found.append(
+            workflow_definition(
+                chance, f"pipeline{number}", names, shape=shape, tasks_max=tasks_max
+            )
+        )
     return found
 
 
 def workflow_definition(
-    chance: random.Random, name: str, children: list[str], *, shape: str = ""
+    chance: random.Random, name: str, children: list[str], *, shape: str = "", tasks_max: int = 0
 ) -> dict[str, Any]:
     """Return one definition, which may start ``children``."""
-    tasks = Writer(chance, children, shape).sequence(1)
+    tasks = Writer(chance, children, shape, tasks_max).sequence(1)
     document: dict[str, Any] = {"name": name, "version": 1, "tasks": tasks}
     if chance.random() < 0.4:
         document["failureWorkflow"] = CLEANUP

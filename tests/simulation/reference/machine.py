@@ -39,6 +39,7 @@ class Made:
     status: TaskStatus = TaskStatus.SCHEDULED
     output: Any = field(default_factory=dict)
     reason: str = ""
+    command: int = 0  # the number of the fact that made it
     is_followed: bool = False  # what comes behind it has been made
     is_retried: bool = False
     joins: tuple[str, ...] = ()
@@ -73,11 +74,13 @@ class Machine:
         self.input = {**self.definition.input_template, **given} if filled else given
         self.variables: dict[str, Any] = dict(self.definition.variables)
         self.output: Any = None
+        self.may_give: list[Any] = []  # what the run's output may be
         self.status = WorkflowStatus.RUNNING
         self.made: list[Made] = []
         self.latest: dict[str, Made] = {}
         self.newest: dict[str, Made] = {}  # by the definition's reference name
         self.fact = Fact("", 0)
+        self._commands = 0
         self.forks: dict[str, bool] = {}  # dynamic ones; whether they were the first
         self._correlation_id = correlation_id
         self._ended: deque[Made] = deque()
@@ -97,6 +100,7 @@ class Machine:
             UncoveredError: As said above.
         """
         self.fact = fact
+        self._commands += 1
         if fact.kind == "start":
             self.schedule(self.definition.tasks[0], "")
         elif fact.kind == "pause":
@@ -166,8 +170,10 @@ class Machine:
             if made.node.type in CONTAINERS or made.name in self.fact.reopened:
                 made.status, made.output = TaskStatus.IN_PROGRESS, {}
                 made.is_followed = False
+                made.at_ms = self.fact.at_ms
             else:
                 made.is_retried = True
+                made.at_ms = self.fact.at_ms  # its total time starts anew
                 self._begin(made.place, made.suffix, made)
 
     def _look_again(self) -> None:
@@ -255,6 +261,12 @@ class Machine:
             self.output = self.resolve(self.definition.output_parameters)
         else:
             self.output = self.made[-1].output if self.made else {}
+            # Which of those that one command made, in branches beside each other, comes last,
+            # is said nowhere.
+            last = self.made[-1].command if self.made else 0
+            self.may_give = [made.output for made in self.made if made.command == last]
+            return
+        self.may_give = [self.output]
 
     # -- settling ---------------------------------------------------------------------------------
 
@@ -337,6 +349,7 @@ class Machine:
         if before is not None:
             made.at_ms = before.at_ms
         made.input = self._input(node)
+        made.command = self._commands
         self._keep(made)
         ending = self.fact.at_once.get((name, made.retry))
         begin = operators.BEGIN.get(node.type)

@@ -12,6 +12,7 @@ class Chance:
 
     Args:
         rates: Of kinds of faults whose rate is given and not drawn; ``""`` is for all others.
+        factor: On the rates that are drawn.
         muted: What would happen and shall not, as (kind, how many-th of it, from 1).
     """
 
@@ -20,11 +21,13 @@ class Chance:
         seed: int,
         rates: Mapping[str, float] | None = None,
         muted: Collection[tuple[str, int]] = frozenset(),
+        factor: float = 1.0,
     ) -> None:
         self.seed = seed
         self.happened: Counter[str] = Counter()
         self._muted = muted
         self._given = rates or {}
+        self._factor = factor
         self._streams: dict[str, random.Random] = {}
         self._rates: dict[str, float] = {}
 
@@ -39,7 +42,7 @@ class Chance:
         """Return how heavy a kind of fault is in this seed (swarm testing)."""
         found = self._rates.get(kind, self._given.get(kind, self._given.get("")))
         if found is None:
-            found = self._rates[kind] = self.stream("swarm/" + kind).choice(RATES)
+            found = self._rates[kind] = self.stream("swarm/" + kind).choice(RATES) * self._factor
         return found
 
     def strikes(self, kind: str, usual: float) -> bool:

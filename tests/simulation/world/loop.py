@@ -7,6 +7,7 @@ crash strikes at whatever await the node happens to be.
 
 import asyncio
 import contextlib
+import contextvars
 import heapq
 import random
 from contextvars import ContextVar
@@ -36,6 +37,9 @@ class SimLoop(asyncio.BaseEventLoop):
     def __init__(self, seed: str) -> None:
         super().__init__()
         self._ready: list[asyncio.Handle] = []  # in no order: any of them may come next
+        # A heap of tuples is ordered without a call of Python's; the number says who came first.
+        self._alarms: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._alarm_count = 0
         self._chance = random.Random(seed)
         self._now_s = 0.0
         self._steps_now = 0
@@ -47,6 +51,18 @@ class SimLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now_s
 
+    def call_at(
+        self,
+        when: float,
+        callback: Any,
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._alarm_count += 1
+        heapq.heappush(self._alarms, (when, self._alarm_count, timer))
+        return timer
+
     def lose(self, tasks: list[asyncio.Task[Any]]) -> None:
         """Keep the tasks of a dead node: nobody resumes them, nobody is told."""
         for task in tasks:
@@ -54,23 +70,27 @@ class SimLoop(asyncio.BaseEventLoop):
         self._lost += tasks
 
     def _run_once(self) -> None:
-        handle = self._next()
-        self.steps += 1
-        self._steps_now += 1
-        if self._steps_now > STEPS_A_MOMENT_MAX:
-            raise StuckError(f"{STEPS_A_MOMENT_MAX} callbacks and time does not go on: {handle!r}")
-        handle._run()
-        if self.failure is not None:
-            raise self.failure
+        while not self._stopping:
+            handle = self._next()
+            self.steps += 1
+            self._steps_now += 1
+            if self._steps_now > STEPS_A_MOMENT_MAX:
+                raise StuckError(
+                    f"{STEPS_A_MOMENT_MAX} callbacks and time does not go on: {handle!r}"
+                )
+            handle._run()
+            if self.failure is not None:
+                raise self.failure
 
     def _next(self) -> asyncio.Handle:
+        ready, draw = self._ready, self._chance.random
         while True:
-            self._take_due()
-            if not self._ready:
+            if self._alarms and self._alarms[0][0] <= self._now_s:
+                self._take_due()
+            if not ready:
                 self._jump()
                 continue
-            place = int(self._chance.random() * len(self._ready))
-            ready = self._ready
+            place = int(draw() * len(ready))
             ready[place], ready[-1] = ready[-1], ready[place]
             handle = ready.pop()
             if handle._cancelled:
@@ -86,21 +106,19 @@ class SimLoop(asyncio.BaseEventLoop):
             return handle
 
     def _take_due(self) -> None:
-        while self._scheduled and self._scheduled[0]._when <= self._now_s:
-            timer = heapq.heappop(self._scheduled)
-            timer._scheduled = False
-            if timer._cancelled:
-                self._timer_cancelled_count -= 1
-            else:
+        alarms = self._alarms
+        while alarms and alarms[0][0] <= self._now_s:
+            timer = heapq.heappop(alarms)[2]
+            if not timer._cancelled:
                 self._ready.append(timer)
 
     def _jump(self) -> None:
-        while self._scheduled and self._scheduled[0]._cancelled:
-            heapq.heappop(self._scheduled)._scheduled = False
-            self._timer_cancelled_count -= 1
-        if not self._scheduled:
+        alarms = self._alarms
+        while alarms and alarms[0][2]._cancelled:
+            heapq.heappop(alarms)
+        if not alarms:
             raise StuckError("nothing is runnable and nothing is timed")
-        self._now_s = max(self._now_s, self._scheduled[0]._when)
+        self._now_s = max(self._now_s, alarms[0][0])
         self._steps_now = 0
 
     def _process_events(self, _event_list: object) -> None:
@@ -130,7 +148,7 @@ class SimLoop(asyncio.BaseEventLoop):
         finally:
             asyncio._set_running_loop(None)
         self._ready.clear()
-        self._scheduled.clear()
+        self._alarms.clear()
         self.close()
 
 

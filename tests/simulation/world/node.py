@@ -45,10 +45,19 @@ class SimStore(MemoryStore):
             loop = self._world.loop
             # Claims and heartbeats belong to the session; the decisions fence themselves.
             batch = msgspec.structs.replace(batch, claims=[], touches=[])
-            loop.call_later(delay_s, self._write, batch, context=contextvars.Context())
+            loop.call_later(delay_s, self._write_late, batch, context=contextvars.Context())
             await asyncio.sleep(0)
             raise StoreError("the connection broke during the commit")
         return await super().commit(batch)
+
+    def _write_late(self, batch: Batch) -> None:
+        """Commit, unless a run has been removed meanwhile: the journal has its first row."""
+        begun = [run for one in batch.decisions for run in one.runs if run.version_from == 0]
+        ids = [run.workflow_id for run in begun if run.workflow_id not in self.state.runs]
+        if any((workflow_id, 1) in self.state.requests for workflow_id in ids):
+            self._world.note("the database refuses a late batch: a run's first version is there")
+            return
+        self._write(batch)
 
     def _write(self, batch: Batch) -> Committed:
         self._world.checks.before()
@@ -60,6 +69,7 @@ class SimStore(MemoryStore):
             where = "".join(traceback.format_exception(error)[-3:])
             self._world.fail("R13", f"the checker failed: {where}")
             raise
+        self._world.ring()
         return committed
 
 

@@ -23,7 +23,7 @@ from tests.simulation.checks.commit import Checks
 from tests.simulation.world.chance import Chance
 from tests.simulation.world.loop import SimLoop
 from tests.simulation.world.node import Node
-from tests.simulation.world.plan import BrokenError, GoneError, Lean
+from tests.simulation.world.plan import BrokenError, GoneError, Lean, scale_of
 
 EPOCH_MS = 1_790_000_000_000
 HOUR_MS = 3_600_000
@@ -36,7 +36,8 @@ class World:
 
     def __init__(self, seed: int, loop: SimLoop, lean: Lean) -> None:
         self.lean = lean
-        self.chance = Chance(seed, lean.rates, lean.muted)
+        self.scale = scale_of(seed, lean.scale)
+        self.chance = Chance(seed, lean.rates, lean.muted, self.scale.fault_factor)
         self.loop = loop
         self.state = State()
         self.is_calm = True
@@ -59,6 +60,8 @@ class World:
         self.ledger = Ledger(self.checks, self.fail)
         self.nodes: list[Node | None] = [None] * self.node_count
         self._lives = 0
+        self.errands = 0  # of actors under way
+        self._bells: list[asyncio.Future[None]] = []
         loop.set_exception_handler(self._on_unhandled)
 
     # -- time -----------------------------------------------------------------------------------
@@ -151,6 +154,31 @@ class World:
         """Say whether a commit will be done after its connection broke; only a server does so."""
         is_over_network = not self.is_calm and self.node_count > 1 and bool(batch.decisions)
         return is_over_network and self.chance.strikes("commit.late", 0.005)
+
+    def errand(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Have an actor do something that ends; it is not quiet before."""
+        self.errands += 1
+        self.loop.create_task(work).add_done_callback(self._on_errand_done)
+
+    def _on_errand_done(self, _task: "asyncio.Task[Any]") -> None:
+        self.errands -= 1
+
+    async def until_ready(self, wait_s: float) -> None:
+        """Wait for a while, or until a commit leaves a task in a queue."""
+        bell: asyncio.Future[None] = self.loop.create_future()
+        self._bells.append(bell)
+        over = self.loop.call_later(wait_s, _ring, bell)
+        await bell
+        over.cancel()
+        if bell in self._bells:
+            self._bells.remove(bell)
+
+    def ring(self) -> None:
+        """Wake those who wait for a task, when there is one."""
+        if self.state.queues:
+            for bell in self._bells:
+                _ring(bell)
+            self._bells.clear()
 
     def any_node(self, key: str) -> Node | None:
         """Return a node to talk to; None when the one chosen is down."""
@@ -250,3 +278,8 @@ class World:
             return await asyncio.wait_for(work, patience_s)
         except TimeoutError:
             raise GoneError("abandoned") from None
+
+
+def _ring(bell: "asyncio.Future[None]") -> None:
+    if not bell.done():
+        bell.set_result(None)
