@@ -136,14 +136,68 @@ def lint_(
 
 
 @definition.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@calls_server
-def export(call: Call, folder: Path) -> None:
-    """Write every definition to a file below FOLDER, as `batuta def apply` reads it."""
-    from batuta.cli.apply import export_files
+@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, metavar="FOLDER|FILE...")
+@click.option(
+    "--target",
+    type=click.Choice(["conductor", "orkes"]),
+    help="Make definitions for a server of this kind, without what only Batuta has.",
+)
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=workflow_names,
+    help="With --target: a registered workflow; repeatable.",
+)
+@_version
+@click.option(
+    "--output",
+    "-o",
+    default="text",
+    metavar="text|json|DIR",
+    help="How to print the answer; with --target, DIR is where to write files.  [default: text]",
+)
+@server_option
+@env_file_option
+def export(
+    paths: tuple[Path, ...],
+    target: str | None,
+    names: tuple[str, ...],
+    version: int | None,
+    output: str,
+    server_url: str | None,
+    env_file: Path | None,
+) -> None:
+    """Write every definition to a file below FOLDER, as `batuta def apply` reads it.
 
-    written = [str(path) for path in export_files(call.client, folder)]
-    call.show(written, written)
+    With --target the definitions of FILE..., of each --name, or all registered ones are made such
+    that a plain Conductor server does the same: DAGs become forks, joins and switches. They are
+    printed, or written below the DIR of --output. What has no plain form is refused by its name.
+    """
+    from batuta.cli.apply import export_files
+    from batuta.cli.export.command import Wish, export_for, write
+
+    is_printed = output in {"text", "json"}
+    call = Call({"server_url": server_url}, env_file, "json" if output == "json" else "text")
+    try:
+        if target is None:
+            if len(paths) != 1 or names or not is_printed:
+                raise click.UsageError("Name one FOLDER to write to, or give --target.")
+            written = [str(path) for path in export_files(call.client, paths[0])]
+            call.show(written, written)
+            return
+        made = export_for(
+            call.client, Wish(target=target, paths=paths, names=names, version=version)
+        )
+    finally:
+        call.client.close()
+    found = [*made.workflows, *made.tasks]
+    if is_printed:
+        print(json_text(found[0] if len(found) == 1 else found, indent=2))
+    else:
+        for path in write(made, Path(output)):
+            print(path)
 
 
 @definition.command()

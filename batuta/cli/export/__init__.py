@@ -1,0 +1,1 @@
+"""`batuta def export --target`: definitions for other servers than this one."""
