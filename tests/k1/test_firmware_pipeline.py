@@ -6,34 +6,24 @@ retry of the compiler waits 30 seconds, so there the engine gets a clock that a 
 
 import asyncio
 import contextlib
-import itertools
 import json
 import re
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-import uvicorn
 
 import batuta
-from batuta.api import create_app
 from batuta.cli.client import Client
-from batuta.model.change import Failure
-from batuta.model.payload import Payload
-from batuta.runtime.clock import wall_ms
-from batuta.runtime.engine import Engine
-from batuta.store.memory import MemoryStore
 from batuta.workers.function import task_functions
 from batuta.workers.loop import Workers
 from batuta.workers.remote import RemoteTransport
 from tests.cli.live import server
+from tests.k1.plant import ENDED, Clock, references, serving
 
 PIPELINE = "firmware-ci-cd-pipeline"
 HANDLER = "firmware-build-failure-handler"
-ENDED = {"COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED"}
 USAGE = re.compile(r"^(RAM|Flash):.*?([\d.]+)% \(used (\d+) bytes", re.MULTILINE)
 
 
@@ -152,10 +142,6 @@ async def ended(
             await asyncio.sleep(0.02)
 
 
-def references(run: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(task["referenceTaskName"], task["status"]) for task in run["tasks"]]
-
-
 @pytest.fixture(scope="module")
 def client(k1: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with server(tmp_path_factory.mktemp("k1") / "runs.db") as url:
@@ -219,57 +205,6 @@ async def test_a_build_over_its_limits_goes_to_the_default_case(client: Client, 
     ]
     assert run["output"]["build_success"] is False
     assert "deploy_firmware_ota" not in team.seen
-
-
-class Clock:
-    """Store time that a test can put on."""
-
-    def __init__(self) -> None:
-        self.ahead_ms = 0
-
-    def now_ms(self) -> int:
-        return wall_ms() + self.ahead_ms
-
-
-class NoScripts:
-    async def evaluate(self, source: str, argument: bytes) -> Payload | Failure:
-        raise AssertionError(f"nobody asked for {source!r} with {argument!r}")
-
-
-class WireSettings(msgspec.Struct, frozen=True):
-    """What the wire is told."""
-
-    allowed_hosts: tuple[str, ...] = ()
-    body_bytes_max: int = 1_000_000
-    strict: bool = False
-
-
-@contextlib.asynccontextmanager
-async def serving(clock: Clock) -> AsyncIterator[str]:
-    """Serve an engine in memory whose clock is ours, at a real port."""
-    store = MemoryStore(clock.now_ms)
-    seeds = itertools.count()
-    engine = Engine(
-        store,
-        now_ms=clock.now_ms,
-        scripts=NoScripts(),
-        seeds=lambda: next(seeds).to_bytes(16, "big"),
-    )
-    engine.start_loops()
-    listener = socket.create_server(("127.0.0.1", 0))
-    app: Callable[..., Awaitable[None]] = create_app(engine, WireSettings())
-    options: dict[str, Any] = {"lifespan": "off", "interface": "asgi3", "log_config": None}
-    http = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=2, **options))
-    http.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    task = asyncio.create_task(http.serve(sockets=[listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        http.should_exit = True
-        await task
-        listener.close()
-        await engine.stop()
-        await store.close()
 
 
 async def test_a_compile_failure_starts_the_failure_workflow_after_one_retry(k1: Path) -> None:

@@ -92,6 +92,11 @@ def address_of(ip: str) -> Address:
     return Address(host, int(http_port), int(ota_port))
 
 
+def restart_s() -> float:
+    """Give how long a device may take until it is up again with what it was sent."""
+    return float(os.environ.get("K1_RESTART_S") or 15)
+
+
 def observed_s(wanted_s: float) -> float:
     """Give how long a device is watched for that is to be watched so long."""
     return wanted_s * float(os.environ.get("K1_OBSERVE_PERCENT") or 100) / 100

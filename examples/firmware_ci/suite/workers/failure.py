@@ -15,7 +15,6 @@ from examples.firmware_ci.suite.report import failed
 from examples.firmware_ci.suite.server import run_of, task_of
 from examples.firmware_ci.suite.web import UnreachableError
 
-RESTART_S = 15.0  # in which a device is up again
 LOG_CHARACTERS = 2_000  # of the end of a build log
 
 
@@ -105,7 +104,7 @@ def verify_rollback(
     ip = place.device_ip(device_ip)
     try:
         said = answers.wait_until(
-            ip, lambda info: expected_version in info.build_signature, RESTART_S
+            ip, lambda info: expected_version in info.build_signature, place.restart_s()
         )
     except UnreachableError as error:
         return failed(f"device {ip} is offline: {error}", {"verified": False})

@@ -19,13 +19,13 @@ from examples.firmware_ci.suite.place import (
     build_folder,
     device_ip,
     project_of,
+    restart_s,
 )
 from examples.firmware_ci.suite.report import failed
 from examples.firmware_ci.suite.web import UnreachableError
 
 COMMIT_CHARACTERS_MIN = 7
 HEAP_BYTES_MIN = 50_000  # with less, the device drops audio and then frames
-RESTART_S = 15.0  # in which a device is up again; the task has 30
 _COMMIT = re.compile(rf"[0-9a-f]{{{COMMIT_CHARACTERS_MIN},64}}")
 
 
@@ -138,7 +138,7 @@ def device_health_check(
     ip = _device(device_ip)
     try:
         said = answers.wait_until(
-            ip, lambda info: expected_commit_sha in info.build_signature, RESTART_S
+            ip, lambda info: expected_commit_sha in info.build_signature, restart_s()
         )
         heap = answers.free_heap(ip, said)
     except UnreachableError as error:
