@@ -80,7 +80,14 @@ def serve(
 
 
 @cli.command()
-@click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
+@click.argument("modules", nargs=-1, metavar="MODULE...")
+@click.option(
+    "--dialect",
+    "dialects",
+    type=click.Choice(["dag"]),
+    multiple=True,
+    help="Do the tasks of a front door: dag, the nodes of graphs.",
+)
 @_server
 @click.option("--worker-id", help="Shown with its tasks.  [default: host and process]")
 @_log_level
@@ -88,6 +95,7 @@ def serve(
 @click.option("--until-stdin-ends", is_flag=True, hidden=True)
 def worker(
     modules: tuple[str, ...],
+    dialects: tuple[str, ...],
     env_file: Path | None,
     until_stdin_ends: bool,
     **flags: Any,
@@ -98,7 +106,9 @@ def worker(
     """
     from batuta.cli.worker import worker_command
 
-    worker_command(flags, env_file, modules, is_until_stdin_ends=until_stdin_ends)
+    if not modules and not dialects:
+        raise click.UsageError("Missing argument 'MODULE...', or --dialect.")
+    worker_command(flags, env_file, modules, dialects, is_until_stdin_ends=until_stdin_ends)
 
 
 @cli.command()

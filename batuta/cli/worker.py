@@ -24,6 +24,7 @@ def worker_command(
     flags: Mapping[str, Any],
     env_file: Path | None,
     modules: Sequence[str],
+    dialects: Sequence[str] = (),
     *,
     is_until_stdin_ends: bool,
 ) -> None:
@@ -32,10 +33,32 @@ def worker_command(
     A second signal does not wait. `is_until_stdin_ends` ends it with the process that started it.
     """
     settings = read_settings(flags, env_file).settings
-    functions = concurrent(load_functions(modules), settings.worker_concurrency)
+    loaded = [*(load_functions(modules) if modules else ()), *_of_dialects(dialects, settings)]
+    functions = concurrent(loaded, settings.worker_concurrency)
     set_up_log(settings.log_level)
     name = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
     run_loop(_work(settings, functions, name, is_until_stdin_ends=is_until_stdin_ends))
+
+
+def _of_dialects(dialects: Sequence[str], settings: Settings) -> list[TaskFunction]:
+    """Return what does the tasks of front doors; here as in a server."""
+    if "dag" not in dialects:
+        return []
+    from urllib.parse import urlsplit
+
+    from batuta.config import is_loopback
+    from batuta.dialects.dag.call import Caller
+    from batuta.dialects.dag.node import node_function
+    from batuta.workers.system.target import targets_of
+
+    server = urlsplit(settings.server_url)
+    api = ""
+    if settings.api_host or settings.api_port:
+        port = settings.api_port or server.port or (443 if server.scheme == "https" else 80)
+        api = f"http://{settings.api_host or 'localhost'}:{port}"
+    is_shared = not is_loopback(server.hostname or "")
+    targets = targets_of(settings.http_allowed_targets, is_shared=is_shared)
+    return [node_function(Caller(targets=targets, api=api))]
 
 
 async def _work(

@@ -66,6 +66,15 @@ class Settings(SinkSettings, frozen=True, kw_only=True):
         tuple[str, ...],
         _says("Branches to which a push starts the firmware pipeline.", min_length=1),
     ] = ("main",)
+    graph_tasks_max: Annotated[
+        int,
+        _says(
+            "Nodes of graphs that this server does at once; 0 leaves them to processes of "
+            "`batuta worker --dialect dag`.",
+            ge=0,
+            le=1_000,
+        ),
+    ] = 64
     flow_callback_secret: Annotated[
         str,
         _says(
@@ -100,7 +109,11 @@ class Settings(SinkSettings, frozen=True, kw_only=True):
     ] = ""
     api_host: Annotated[
         str,
-        _says("Host that nodes of graphs reach where they call localhost:3000.", ("API_HOST",)),
+        _says(
+            "Host that nodes of graphs reach where they call localhost:3000.",
+            ("API_HOST",),
+            (SERVE, WORKER),
+        ),
     ] = ""
     api_port: Annotated[
         int,
@@ -108,6 +121,7 @@ class Settings(SinkSettings, frozen=True, kw_only=True):
             "Port that nodes of graphs reach where they call localhost:3000; 0 is that of this "
             "server.",
             ("API_PORT",),
+            (SERVE, WORKER),
             ge=0,
             le=65_535,
         ),
@@ -256,7 +270,8 @@ class Settings(SinkSettings, frozen=True, kw_only=True):
         tuple[str, ...],
         _says(
             "Addresses, networks, names and *.names inside the network that HTTP tasks may call "
-            "although others reach this server."
+            "although others reach this server.",
+            of=(SERVE, WORKER),
         ),
     ] = ()
     strict: Annotated[bool, _says("Refuse every definition that Conductor refuses.")] = False

@@ -29,6 +29,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     of providers, addresses). ``folder``: where files of the server may stand, beside its database.
     ``media``: pictures, films and sound of runs; None where the server has no folder for them.
     ``ai``: the providers that make them.
+    ``graph_tasks_max``: nodes of graphs that are done here at once, 0 for none.
     ``workflows_folder``: where class workflows stand; ``jwt_secret``: what their bearers' tokens
     are signed with, "" has a key made. ``retry_interval_s``: between two looks whether a job that
     waits for a reason may go on; ``retries_max``: that a step has by itself.
@@ -46,6 +47,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path = Path(".batuta")
     media: MediaFiles | None = None
     ai: Ai = Ai()
+    graph_tasks_max: int = 64
     workflows_folder: Path = Path("workflows")
     jwt_secret: str = ""
     retry_interval_s: float = 300

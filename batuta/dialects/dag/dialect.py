@@ -44,7 +44,9 @@ async def open_dag(host: Host) -> Dialect:
     front = _Front(host.engine)
     caller = Caller(targets=host.targets, api=host.api)
     mount = Mount(name=NAME, routes=front.routes(), render=render)
-    return Dialect(mount=mount, functions=(node_function(caller),))
+    count = host.graph_tasks_max
+    functions = (node_function(caller, concurrency=count),) if count else ()
+    return Dialect(mount=mount, functions=functions)
 
 
 class _Front:

@@ -30,13 +30,13 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 _Node = Callable[[dict[str, Any], Any, Caller], Awaitable[Done]]
 
 
-def node_function(caller: Caller) -> TaskFunction:
-    """Make the worker of all nodes."""
+def node_function(caller: Caller, *, concurrency: int = CONCURRENCY) -> TaskFunction:
+    """Make the worker of all nodes; inside a server, or in a process of its own."""
 
     async def do(task: TaskContext) -> Outcome:
         return await _run(task, caller)
 
-    return worker_of(TASKS, do, concurrency=CONCURRENCY)
+    return worker_of(TASKS, do, concurrency=concurrency)
 
 
 async def _run(task: TaskContext, caller: Caller) -> Outcome:
