@@ -9,6 +9,7 @@ from examples.firmware_ci.suite.sound.read import Sound
 
 HOP_S = 0.01  # between two looks at the energy: 60 to 200 beats a minute are 30 to 100 of them
 BPM_MIN, BPM_MAX = 60.0, 200.0
+HALF_SCORE = 0.7  # of the best one's, from which half its lag is the beat
 FRAMES_MAX = 200  # of a spectrum, evenly over the sound: half a second of Python each 100
 POINTS = 100  # of an envelope
 FFT_MAX = 8_192
@@ -44,6 +45,8 @@ def tempo(sound: Sound) -> Tempo:
         for at in range(0, len(sound.samples) - hop, hop)
     ]
     rises = [max(after - before, 0.0) for before, after in itertools.pairwise(energies)]
+    # a beat between two looks falls into both, so that each is spread to its neighbours
+    rises = [(a + 2 * b + c) / 4 for a, b, c in zip(rises, rises[1:], rises[2:], strict=False)]
     mean = sum(rises) / len(rises) if rises else 0.0
     rises = [one - mean for one in rises]
     whole = sum(one * one for one in rises)
@@ -53,6 +56,10 @@ def tempo(sound: Sound) -> Tempo:
     if not scores or whole <= 0:
         return Tempo(0.0, 0.0)
     best = max(scores, key=lambda lag: scores[lag])
+    # what repeats itself at each beat does so at every second one too: the faster counts
+    twice = max((best // 2, (best + 1) // 2, best // 2 - 1), key=lambda lag: scores.get(lag, 0.0))
+    if scores.get(twice, 0.0) > HALF_SCORE * scores[best]:
+        best = twice
     lag = best + _summit(scores.get(best - 1, 0.0), scores[best], scores.get(best + 1, 0.0))
     return Tempo(round(per_minute / lag, 1), round(min(max(scores[best] / whole, 0.0), 1.0), 3))
 
