@@ -95,6 +95,11 @@ class World:
         path = self.folder / "calls.txt"
         return path.read_text().split() if path.exists() else []
 
+    def text(self, name: str) -> str:
+        """Return what a file beside the workflows holds; "" when there is none."""
+        path = self.folder / name
+        return path.read_text() if path.exists() else ""
+
     async def ask(self, line: str, body: Any = None, *, user: str = "ada", **more: Any) -> Answer:
         """Send a request with a user's token."""
         headers = {"authorization": f"Bearer {token(user)}", **more.pop("headers", {})}
@@ -123,6 +128,22 @@ class World:
             return found if found["status"] in statuses else None
 
         return await eventually(look)
+
+    async def until_due(self, job_id: str) -> int:
+        """Return when a job's waiting step is due, store time, once that is on disk."""
+
+        async def look() -> int:
+            tasks = (await self.server.engine.get(job_id)).tasks
+            return tasks[-1].task.due_at_ms if tasks else 0
+
+        due_at_ms: int = await eventually(look)
+        assert (await self.job(job_id))["status"] == "pending_retry"
+        return due_at_ms
+
+    def jump(self, seconds: float) -> None:
+        """Let time pass, and have what is due by then noticed at once."""
+        self.clock.jump(seconds)
+        self.server.engine.timers.hint()
 
     async def until_called(self, *words: str) -> None:
         """Return when just these steps have been called."""

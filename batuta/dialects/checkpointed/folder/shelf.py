@@ -69,7 +69,9 @@ class Shelf:
         self._held: dict[Path, _Held] = {}
         self._found = _Found()
         self._told: frozenset[Fault] = frozenset()
-        self._looking: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+        self._asked_count = 0
+        self._covered_count = 0
 
     async def packages(self) -> Mapping[str, Package]:
         """Return the workflows by id, those that are not listed too."""
@@ -87,11 +89,11 @@ class Shelf:
         return self._found.faults
 
     async def look(self) -> None:
-        """Bring the list up to date with the folders."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+        """Bring the list up to date with what the folders hold by now."""
+        self._asked_count += 1
+        looking = asyncio.create_task(self._cover(self._asked_count))
         try:
-            await asyncio.wait_for(asyncio.shield(self._looking), WAIT_S)
+            await asyncio.wait_for(asyncio.shield(looking), WAIT_S)
         except TimeoutError:
             _log.warning("the workflows are still being loaded; the list may be an old one")
 
@@ -101,6 +103,15 @@ class Shelf:
             beat()
             await self.look()
             await pause(LOOK_S)
+
+    async def _cover(self, number: int) -> None:
+        """Look, unless a look has begun since this one was asked for."""
+        async with self._lock:
+            if self._covered_count >= number:
+                return
+            covers = self._asked_count
+            await self._look()
+            self._covered_count = covers
 
     async def _look(self) -> None:
         self._found = await asyncio.to_thread(self._read)
