@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from bench.door import start, streams
+from bench.door import poll, start, streams
 from bench.load import (
     facts,
     finished_runs,
@@ -62,6 +62,10 @@ def _doors(folder: Path, _scale: float, _count: int) -> Figures:
     return start.measure(folder)
 
 
+def _flow_poll(folder: Path, _scale: float, count: int) -> Figures:
+    return poll.measure(folder, count)
+
+
 def _streams(folder: Path, _scale: float, count: int) -> Figures:
     return streams.measure(folder, count)
 
@@ -85,6 +89,7 @@ PARTS = {
         Part("facts", "cold start, idle memory, installed size", _facts),
         Part("idle-workers", "workers that poll for nothing", _idle_workers, 1_000),
         Part("doors", "front doors beside the engine alone", _doors),
+        Part("flow-poll", "clients that look at flows twice a second", _flow_poll, 1_000),
         Part("streams", "event streams of open runs, silent and told", _streams, 1_000),
         Part("open-runs", "open runs: memory, kill -9, latency", _open_runs, 5_000),
         Part("finished-runs", "finished runs: list, get, search, loss", _finished_runs, 15_000),

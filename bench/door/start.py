@@ -111,7 +111,7 @@ def _flow() -> Door:
     )
 
 
-DOORS = (_steps, _dag)
+DOORS = (_steps, _dag, _flow)
 
 
 class _Subject:
