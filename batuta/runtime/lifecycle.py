@@ -5,7 +5,6 @@ beat and its errors are visible in ``status``.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,6 +13,7 @@ from batuta.runtime.clock import pause
 
 BACK_OFF_S = 0.1  # after the first failure of a loop; doubles up to BACK_OFF_S_MAX
 BACK_OFF_S_MAX = 5.0
+ASK_AGAIN_S = 1.0  # a loop that has not ended by then is cancelled once more
 
 _log = logging.getLogger(__name__)
 
@@ -44,12 +44,16 @@ class Supervisor:
         }
 
     async def stop(self) -> None:
-        """End all loops and wait until they are gone."""
-        for task in self._tasks.values():
-            task.cancel()
-        for task in self._tasks.values():
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        """End all loops and wait until they are gone.
+
+        A loop is asked again when it goes on: with Python 3.11 ``asyncio.wait_for`` loses a
+        cancellation that comes as what it waits for is done.
+        """
+        going = set(self._tasks.values())
+        while going:
+            for task in going:
+                task.cancel()
+            _, going = await asyncio.wait(going, timeout=ASK_AGAIN_S)
         self._tasks.clear()
 
     async def _run(self, name: str, loop: Loop) -> None:
