@@ -226,7 +226,8 @@ class Execution:
     def _insert(self, task: Task, *, is_open: bool) -> None:
         """Bring the indexes up to date for a task that is new here; it is in ``tasks``."""
         seq, name = task.seq, task.reference_name
-        was_settled = self._is_settled(name)
+        attempt_before: int | None = self.latest.get(name)
+        was_settled = attempt_before is not None and _has_ended(self.tasks[attempt_before])
         self.by_id[task.task_id] = seq
         self.latest[name] = seq
         self.latest_of_node[task.node or name] = seq
@@ -238,7 +239,7 @@ class Execution:
                 self._watch(task, is_open=True)
         elif _has_more(task):
             self.unexecuted[seq] = True
-        is_settled = self._is_settled(name)
+        is_settled = _has_ended(task)
         if was_settled is not is_settled:
             self._settle(name, is_settled=is_settled)
 
@@ -323,9 +324,14 @@ class Execution:
     def _watch(self, join: Task, *, is_open: bool) -> None:
         """Begin or stop to count the open branches of a JOIN; a name given twice counts once."""
         names = dict.fromkeys(join.join_on)
+        alone = (join.seq,)
         for name in names:
-            others = tuple(seq for seq in self.waiting.get(name, ()) if seq != join.seq)
-            if is_open:
+            known = self.waiting.get(name, ())
+            # Mostly no other JOIN waits for the same; a wide fork has many names.
+            others = known and known != alone and tuple(seq for seq in known if seq != join.seq)
+            if is_open and not others:
+                self.waiting[name] = alone
+            elif is_open:
                 self.waiting[name] = (*others, join.seq)
             elif others:
                 self.waiting[name] = others

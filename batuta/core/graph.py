@@ -220,6 +220,7 @@ class Graph:
 
     __slots__ = (
         "_families",
+        "_has_holders",
         "digest",
         "dynamic_forks",
         "first",
@@ -238,6 +239,7 @@ class Graph:
         self.output_template = compile_template(snapshot.workflow.output_parameters)
         self._index(tasks, None, self.nodes)
         self._families: dict[Origin, dict[str, Node]] = {}
+        self._has_holders = any(node.loops or node.dags for node in self.nodes.values())
         self.dynamic_forks = [n for n in self.nodes.values() if n.type == "FORK_JOIN_DYNAMIC"]
         self.permissive = [
             node
@@ -286,6 +288,11 @@ class Graph:
 
     def holders_of(self, task: Task) -> tuple[str, ...]:
         """Return the full names of all DO_WHILE and DAG tasks around a task."""
+        origin = task.origin
+        if not self._has_holders and (
+            origin is None or (origin.outer is None and task.node_name == origin.root)
+        ):
+            return ()  # mostly: only what a branch brings with it could hold anything
         node = self._place_of(task)
         if node is None or not (node.loops or node.dags):
             return ()

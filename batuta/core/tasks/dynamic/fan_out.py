@@ -38,14 +38,15 @@ def begin(draft: Draft, attempt: Attempt) -> Iterable[Attempt]:
     try:
         join = _join_of(draft, attempt)
         branches = read_branches(node, values, is_first=_is_first(draft, attempt))
-        _check(draft, node, attempt.suffix, branches)
     except (ValueError, InvalidError) as error:
         draft.end(fork, TaskStatus.FAILED, reason=str(error))
         return ()
-    task_defs = task_defs_of(draft, (branch.task for branch in branches))
+    shared = {id(branch.task): branch.task for branch in branches}
+    task_defs = task_defs_of(draft, iter(shared.values()))
     if task_defs is None:
         return ()
     try:
+        _check(draft, node, attempt.suffix, branches)
         attempts = _attempts(draft, attempt, branches, task_defs)
     except ValueError as error:
         draft.end(fork, TaskStatus.FAILED, reason=str(error))
@@ -99,11 +100,13 @@ def _check(draft: Draft, node: Node, suffix: str, branches: Sequence[Branch]) ->
             f"{DYNAMIC_FORK_MAX}; fork over slices of the list in sub-workflows"
         )
     seen: set[str] = set()
+    inner_names: dict[int, list[str]] = {}  # by the identity of a node that branches share
     for branch in branches:
-        for task in with_inner(branch.task):
-            name = branch.reference_name
-            if task is not branch.task:
-                name = task.task_reference_name
+        inner = inner_names.get(id(branch.task))
+        if inner is None:
+            within = [task.task_reference_name for task in with_inner(branch.task)]
+            inner = inner_names[id(branch.task)] = within[1:]
+        for name in (branch.reference_name, *inner):
             if name in seen or _is_taken(draft, name, suffix):
                 raise ValueError(
                     "No dynamic tasks could be created for the Workflow: "
@@ -152,6 +155,9 @@ def _given(graph: Graph, branch: Branch, task_defs: Mapping[str, TaskDef]) -> Pa
     task_def = task_def or task_defs.get(name)
     if task_def is not None and task_def.input_template:
         return None
+    given = Payload.of(branch.input)
+    if given.raw is not None and b"${" not in given.raw:
+        return given  # mostly: compiling it would cost more than all else here
     template = compile_template(branch.input)
     return Payload.of(template.constant) if template.is_constant else None
 

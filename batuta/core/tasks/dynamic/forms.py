@@ -18,6 +18,7 @@ _ITEM_FIELDS: dict[str, type] = {
     "retryCount": int,
     "startDelay": int,
 }
+_ITEM_NAMES = frozenset((*_ITEM_FIELDS, "taskToDomain"))
 
 
 class Branch(msgspec.Struct, frozen=True):
@@ -83,6 +84,9 @@ def _of_items(node: Node, values: dict[str, Any], *, is_first: bool) -> list[Bra
 
 
 def _item_key(item: dict[str, Any], *, is_child: bool) -> tuple[Any, ...]:
+    """Return what an item says of its task; () for most."""
+    if _ITEM_NAMES.isdisjoint(item):
+        return ()
     found: list[Any] = [
         (name, item[name]) for name, kind in _ITEM_FIELDS.items() if type(item.get(name)) is kind
     ]
