@@ -1,6 +1,13 @@
 """A node that ends and another that goes on from the same store."""
 
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
 from batuta.model.execution import TaskStatus, WorkflowStatus
+from batuta.runtime import lifecycle
+from batuta.runtime.lifecycle import Supervisor
 from tests.engine.definitions import chain, child, simple, task_def, wait, workflow
 from tests.engine.node import Clock, OpenStore, running, turns
 
@@ -222,3 +229,30 @@ async def test_nothing_of_a_stopped_node_fires_any_more(
     assert timers._wake_handle is None
     async with running(open_store, clock) as another:
         assert (await another.engine.get(run)).workflow.version == version
+
+
+async def test_a_loop_that_loses_a_cancellation_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lifecycle, "ASK_AGAIN_S", 0.01)
+    lost = 0
+
+    async def loop(beat: Callable[[], None]) -> None:
+        nonlocal lost
+        while True:
+            beat()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if lost:
+                    raise
+                lost += 1  # as asyncio.wait_for does in Python 3.11 when its future is done
+
+    supervisor = Supervisor(lambda: 0)
+    supervisor.start("stubborn", loop)
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(20):
+        await supervisor.stop()
+
+    assert lost == 1
