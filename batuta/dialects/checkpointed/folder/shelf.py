@@ -92,9 +92,11 @@ class Shelf:
         """Bring the list up to date with what the folders hold by now."""
         self._asked_count += 1
         looking = asyncio.create_task(self._cover(self._asked_count))
-        try:
-            await asyncio.wait_for(asyncio.shield(looking), WAIT_S)
-        except TimeoutError:
+        # Not wait_for, which forgets that it was cancelled when the end comes that moment.
+        done, _ = await asyncio.wait({looking}, timeout=WAIT_S)
+        if done:
+            looking.result()
+        else:
             _log.warning("the workflows are still being loaded; the list may be an old one")
 
     async def run(self, beat: Callable[[], None]) -> None:
