@@ -87,6 +87,7 @@ async def _open_dialects(
         folder=data_folder(settings),
         media=engine.media,
         ai=_ai(settings),
+        node_tasks_max=settings.node_tasks_max,
         graph_tasks_max=settings.graph_tasks_max,
         workflows_folder=Path(settings.workflows),
         jwt_secret=settings.jwt_secret,

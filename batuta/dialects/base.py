@@ -28,7 +28,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     ``environment``: the server's, for the names that a dialect shares with other programs (keys
     of providers, addresses). ``folder``: where files of the server may stand, beside its database.
     ``media``: pictures, films and sound of runs; None where the server has no folder for them.
-    ``ai``: the providers that make them.
+    ``ai``: the providers that make them. ``node_tasks_max``: nodes of flows of each type that are
+    done here at once, 0 for none.
     ``graph_tasks_max``: nodes of graphs that are done here at once, 0 for none.
     ``workflows_folder``: where class workflows stand; ``jwt_secret``: what their bearers' tokens
     are signed with, "" has a key made. ``retry_interval_s``: between two looks whether a job that
@@ -47,6 +48,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path = Path(".batuta")
     media: MediaFiles | None = None
     ai: Ai = Ai()
+    node_tasks_max: int = 4
     graph_tasks_max: int = 64
     workflows_folder: Path = Path("workflows")
     jwt_secret: str = ""

@@ -17,6 +17,7 @@ URL_CHARACTERS_MAX = 2_048
 UNTITLED = "Untitled Workflow"
 NO_NODES = "Nodes array is required"
 MODES = ("parallel", "sequential")
+USE_PREVIOUS = "usePreviousResults"  # of a node's execution: empty fields take earlier outputs
 BACKOFFS = {
     "fixed": RetryLogic.FIXED,
     "linear": RetryLogic.LINEAR_BACKOFF,
@@ -118,7 +119,7 @@ def _node(given: Any, place: str, faults: list[Fault]) -> Node:
         faults.append(Fault(f"{place}.execution.mode", f"must be one of {', '.join(MODES)}"))
     faults.extend(
         Fault(f"{place}.execution.{name}", "must be true or false")
-        for name in ("waitForAll", "aggregateItems")
+        for name in ("waitForAll", "aggregateItems", USE_PREVIOUS)
         if not isinstance(execution.get(name, False), bool)
     )
     timeout_seconds = None

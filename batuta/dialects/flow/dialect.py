@@ -21,6 +21,9 @@ from batuta.model.execution import WorkflowStatus
 from batuta.model.payload import Payload
 from batuta.runtime.clock import wall_ms
 from batuta.runtime.view import RunView, StartRequest
+from batuta.workers.function import TaskFunction
+from batuta.workers.media.ai import Services
+from batuta.workers.media.worker import media_functions
 
 NAME = "flow"
 CREATED = 201
@@ -32,10 +35,14 @@ REASON_CHARACTERS_MAX = 1_000
 
 
 async def open_flow(host: Host) -> Dialect:
-    """Return the dialect."""
-    front = _Front(host, frozenset())
+    """Return the dialect, with the workers of its node types."""
+    nodes: tuple[TaskFunction, ...] = ()
+    if host.node_tasks_max:
+        services = Services(ai=host.ai, media=host.media, targets=host.targets)
+        nodes = media_functions(services, concurrency=host.node_tasks_max)
+    front = _Front(host, frozenset(one.task_type for one in nodes))
     mount = Mount(name=NAME, routes=front.routes(), render=_render)
-    return Dialect(mount=mount, functions=(callback_function(host),))
+    return Dialect(mount=mount, functions=(callback_function(host), *nodes))
 
 
 def _render(status: int, error: BatutaError) -> Reply:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from batuta.dialects.flow.definition import Node, refuse
+from batuta.dialects.flow.definition import USE_PREVIOUS, Node, refuse
 from batuta.model.definition import NAME_CHARACTERS_MAX, TaskDef, WorkflowDef, WorkflowTask
 from batuta.model.error import Fault
 
@@ -20,6 +20,7 @@ HASH_BYTES = 16  # 32 hex digits, as the original's random ones
 OWNER = "noreply@flowbuilder.local"
 TIMEOUT_SECONDS = 3_600  # of a node that says nothing, and of a silent worker
 REFERENCE = "reference"
+PREVIOUS_MAX = 50  # results of earlier nodes that one is given; each is carried in its input
 
 # A path into an output, which is written as it is; any other key is quoted.
 _PATH = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*|\[\d{1,9}\])*", re.ASCII)
@@ -36,7 +37,7 @@ def lowered(nodes: Sequence[Node]) -> WorkflowDef:
     tasks = []
     for place, node in enumerate(nodes):
         config = _resolved(node.config, refs, f"nodes[{place}].config", faults)
-        tasks.append(_task(node, f"node_{place + 1}", config))
+        tasks.append(_task(node, f"node_{place + 1}", config, nodes[:place]))
         refs[node.id] = f"node_{place + 1}"  # those behind it may read it, and no others
     refuse(faults)
     content = blake2b(msgspec.json.encode(tasks), digest_size=HASH_BYTES).hexdigest()
@@ -71,25 +72,41 @@ def missing_types(nodes: Sequence[Node], registered: Mapping[str, TaskDef]) -> l
     return [one for one in dict.fromkeys(node.type for node in nodes) if one not in registered]
 
 
-def _task(node: Node, ref: str, config: dict[str, Any]) -> WorkflowTask:
+def _task(node: Node, ref: str, config: dict[str, Any], before: Sequence[Node]) -> WorkflowTask:
     retry = node.retry
+    given = {
+        "nodeId": _escaped(node.id),
+        "nodeType": _escaped(node.type),
+        "config": config,
+        "execution": _escaped(node.execution),
+    }
+    if node.execution.get(USE_PREVIOUS):
+        given["previousResults"] = _previous(before)
     return WorkflowTask(
         name=node.type,
         task_reference_name=ref,
         type="SIMPLE",
         description=_escaped(node.title) or None,
-        input_parameters={
-            "nodeId": _escaped(node.id),
-            "nodeType": _escaped(node.type),
-            "config": config,
-            "execution": _escaped(node.execution),
-        },
+        input_parameters=given,
         retry_count=retry.count if retry else None,
         retry_delay_seconds=retry.delay_seconds if retry else None,
         retry_logic=retry.backoff if retry else None,
         timeout_seconds=node.timeout_seconds,
         metadata={"nodeId": node.id, "nodeType": node.type},
     )
+
+
+def _previous(before: Sequence[Node]) -> list[dict[str, Any]]:
+    """Return the results of the nodes before one, oldest first, as that one's input."""
+    placed = list(enumerate(before, 1))[-PREVIOUS_MAX:]
+    return [
+        {
+            "nodeId": _escaped(node.id),
+            "nodeType": _escaped(node.type),
+            "output": f"${{node_{place}.output}}",
+        }
+        for place, node in placed
+    ]
 
 
 def _resolved(value: Any, refs: Mapping[str, str], place: str, faults: list[Fault]) -> Any:

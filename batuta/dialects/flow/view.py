@@ -88,7 +88,9 @@ def _word(view: TaskView | None) -> str:
     status = view.task.status
     if status.is_terminal:
         return COMPLETED if status.is_successful else FAILED
-    return RUNNING if view.lease is not None or status is TaskStatus.IN_PROGRESS else PENDING
+    # One that is given back for a while goes on elsewhere: at a provider that was asked.
+    is_begun = view.lease is not None or view.task.callback_after_ms > 0
+    return RUNNING if is_begun or status is TaskStatus.IN_PROGRESS else PENDING
 
 
 def _results(run: RunView, last: dict[str, TaskView], *, is_ended: bool) -> list[dict[str, Any]]:
