@@ -66,6 +66,14 @@ class Settings(SinkSettings, frozen=True, kw_only=True):
         tuple[str, ...],
         _says("Branches to which a push starts the firmware pipeline.", min_length=1),
     ] = ("main",)
+    node_tasks_max: Annotated[
+        int,
+        _says(
+            "Nodes of flows of each type that this server does at once; 0 leaves them to others.",
+            ge=0,
+            le=100,
+        ),
+    ] = 4
     graph_tasks_max: Annotated[
         int,
         _says(
@@ -75,14 +83,6 @@ class Settings(SinkSettings, frozen=True, kw_only=True):
             le=1_000,
         ),
     ] = 64
-    node_tasks_max: Annotated[
-        int,
-        _says(
-            "Nodes of flows of each type that this server does at once; 0 leaves them to others.",
-            ge=0,
-            le=100,
-        ),
-    ] = 4
     flow_callback_secret: Annotated[
         str,
         _says(
