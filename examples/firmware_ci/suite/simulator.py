@@ -256,6 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="a device on this machine")
     parser.add_argument("--http-port", type=int, default=8180, help="0 takes a free one")
     parser.add_argument("--ota-port", type=int, default=3232, help="0 takes a free one")
+    parser.add_argument("--count", type=int, default=1, help="of devices, at ports in a row")
     parser.add_argument("--password", default="", help="that uploads need")
     parser.add_argument("--form", choices=FORMS, default=FORMS[0], help="of its answers")
     parser.add_argument("--offline", action="store_true")
@@ -264,6 +265,15 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=60.0)
     parser.add_argument("--until-stdin-ends", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    servers = [_begin(options, number) for number in range(options.count)]
+    if options.until_stdin_ends:
+        threading.Thread(target=_stop_with_stdin, args=(servers[0],), daemon=True).start()
+    with contextlib.suppress(KeyboardInterrupt):
+        servers[0].serve_forever()
+
+
+def _begin(options: argparse.Namespace, number: int) -> Server:
+    """Start a device; the first one's HTTP is for the caller to serve."""
     device = Device(password=options.password, form=options.form)
     device.switches.update(
         is_offline=options.offline,
@@ -271,13 +281,13 @@ def main() -> None:
         free_heap=options.heap,
         fps=options.fps,
     )
-    server, ota = Server(options.http_port, device), Ota(options.ota_port, device)
+    ports = [one + number if one else 0 for one in (options.http_port, options.ota_port)]
+    server, ota = Server(ports[0], device), Ota(ports[1], device)
     threading.Thread(target=ota.run, daemon=True).start()
-    if options.until_stdin_ends:
-        threading.Thread(target=_stop_with_stdin, args=(server,), daemon=True).start()
+    if number:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"the device is at 127.0.0.1:{server.server_port}:{ota.port}", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        server.serve_forever()
+    return server
 
 
 def _stop_with_stdin(server: Server) -> None:
