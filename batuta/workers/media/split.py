@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from batuta.workers.media.ai import Services
-from batuta.workers.media.call import NodeError
+from batuta.workers.media.call import SECONDS_MAX, NodeError, plain, to_seconds
 from batuta.workers.media.make import write_text
 
 SEGMENTS_MAX = 100
@@ -20,9 +20,16 @@ _STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,9})\]")
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+|\n+")
 
 
+class Part(msgspec.Struct, frozen=True):
+    """One part of a text, and how long it is meant to be shown."""
+
+    text: str
+    duration_s: float = SEGMENT_S
+
+
 async def split_text(
     services: Services, text: Any, *, mode: str, count: int, path: str
-) -> list[str]:
+) -> list[Part]:
     """Return the parts of a text.
 
     Args:
@@ -38,29 +45,31 @@ async def split_text(
         found = _decoded(text)
         if not isinstance(found, list):
             raise NodeError(NO_ARRAY)
-        return _texts(found)
+        return _listed(found)
     if mode == "json_path":
         found = _at(_decoded(text), path)
         if not isinstance(found, list):
             raise NodeError(NO_PATH)
-        return _texts(found)
+        return _listed(found)
     if mode != "text":
         raise NodeError(f"splitMode is {mode[:40]!r}; allowed is text, array or json_path")
     whole = text if isinstance(text, str) else msgspec.json.encode(text).decode()
     if not whole.strip():
         raise NodeError("there is no text to split")
     if services.ai.is_fake:
-        return by_sentences(whole, count)
+        return [Part(one) for one in by_sentences(whole, count)]
     answer = await write_text(services, prompt=whole, system=_wish(count), model=MODEL)
-    return _parts(answer, count) or by_sentences(whole, count)
+    return [Part(one) for one in _parts(answer, count) or by_sentences(whole, count)]
 
 
-def described(parts: list[str]) -> dict[str, Any]:
+def described(parts: list[Part]) -> dict[str, Any]:
     """Return the output of the node for its parts."""
     segments = [
-        {"index": index, "text": part, "duration": SEGMENT_S} for index, part in enumerate(parts)
+        {"index": index, "text": part.text, "duration": plain(part.duration_s)}
+        for index, part in enumerate(parts)
     ]
-    return {"segments": segments, "items": parts, "totalSegments": len(parts)}
+    texts = [part.text for part in parts]
+    return {"segments": segments, "items": texts, "totalSegments": len(parts)}
 
 
 def by_sentences(text: str, count: int) -> list[str]:
@@ -116,9 +125,18 @@ def _at(found: Any, path: str) -> Any:
     return found
 
 
-def _texts(found: list[Any]) -> list[str]:
+def _listed(found: list[Any]) -> list[Part]:
     if len(found) > SEGMENTS_MAX * 10:
         raise NodeError(
             f"the list has {len(found)} elements; {SEGMENTS_MAX * 10} at most are split"
         )
-    return [one if isinstance(one, str) else msgspec.json.encode(one).decode() for one in found]
+    return [_part(one) for one in found]
+
+
+def _part(one: Any) -> Part:
+    """Return a list's element: a text, an object with a text and perhaps a duration, or JSON."""
+    if isinstance(one, dict) and isinstance(one.get("text"), str):
+        seconds = to_seconds(one.get("duration"))
+        is_time = seconds is not None and 0 < seconds <= SECONDS_MAX
+        return Part(one["text"], seconds if is_time and seconds else SEGMENT_S)
+    return Part(one if isinstance(one, str) else msgspec.json.encode(one).decode())
