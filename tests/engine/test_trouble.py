@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from batuta.core.decide import decide
@@ -18,16 +19,27 @@ COMPLETED = WorkflowStatus.COMPLETED
 
 
 class Faulty(Counting):
-    """A store that fails some commits: before they are written, or after."""
+    """A store that fails some commits: before they are written, or after, or writes them late."""
 
     def __init__(self, store: Any) -> None:
         super().__init__(store)
         self.fails_before: Callable[[Batch], bool] = lambda _batch: False
         self.fails_after: Callable[[Batch], bool] = lambda _batch: False
+        self.comes_late: Callable[[Batch], bool] = lambda _batch: False
         self.fails_settled = 0
+        self.may_settle = asyncio.Event()
+        self.may_settle.set()
+        self.has_late = asyncio.Event()
+        self._late: list[Batch] = []
 
     async def commit(self, batch: Batch) -> Committed:
         """Write the batch, or not, and raise, or not."""
+        if self.comes_late(batch):
+            self._late.append(msgspec.structs.replace(batch, claims=[], touches=[]))
+            self.has_late.set()
+            raise StoreError("planned: the connection broke, and the batch is written later")
+        if batch.decisions and self._late:
+            await super().commit(self._late.pop())
         if self.fails_before(batch):
             raise StoreError("planned: nothing was written")
         committed: Committed = await super().commit(batch)
@@ -36,7 +48,8 @@ class Faulty(Counting):
         return committed
 
     async def settled(self, wanted: Any) -> list[bool]:
-        """Answer, after some failures."""
+        """Answer, after some failures, and not before it may."""
+        await self.may_settle.wait()
         if self.fails_settled:
             self.fails_settled -= 1
             raise StoreError("planned: no answer")
@@ -86,6 +99,30 @@ async def test_a_start_of_unknown_outcome_happens_once(node: Node, when: str) ->
     assert (await node.engine.get(workflow_id)).workflow.version == 1
     assert sum((await node.store.counts()).values()) == 1
     assert len(await node.engine.poll("step", count=5, wait_ms=0)) == 1
+
+
+async def test_a_task_that_an_earlier_try_has_put_into_its_queue_has_one_holder(
+    node: Node,
+) -> None:
+    await node.polls_nothing("step")
+    node.store.comes_late = once(has_decisions)
+    node.store.may_settle.clear()
+    start = asyncio.create_task(node.start("one"))
+    await node.store.has_late.wait()  # its first try is on its way, without a poller
+    poller = asyncio.create_task(node.poll("step"))
+    await turns()
+    node.store.fails_after = once(has_decisions)  # the second try finds the first one stored
+    node.store.may_settle.set()
+
+    workflow_id = await start
+
+    polled = await poller
+    assert polled.workflow.workflow_id == workflow_id
+    [lease] = (await node.store.load([(workflow_id, 0)]))[workflow_id].leases
+    assert lease == polled.lease, "what a poll was answered with is on disk"
+    assert await node.engine.poll("step", count=5, wait_ms=0) == []
+    await node.report(polled)
+    assert await node.status_of(workflow_id) is COMPLETED
 
 
 @WHEN

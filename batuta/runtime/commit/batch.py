@@ -143,7 +143,8 @@ class Share:
         self.unit = unit
         self.version_from = execution.workflow.version
         self.commands: list[Submitted] = []
-        self.is_damaged = False  # a bug of ours stopped a decision half-way: reload the run
+        # A bug of ours stopped a decision half-way, or another try is stored: reload the run.
+        self.is_damaged = False
         self.entries: list[Entry] = []
         self.workflow_put: PutWorkflow | None = None
         self.task_puts: dict[int, PutTask] = {}
@@ -251,6 +252,15 @@ class Unit:
         self.shares.extend(other.shares)
         self.has_stored_sends |= other.has_stored_sends
         other.shares = []
+
+    def has_been_tried(self) -> bool:
+        """Say whether some command of it was decided and sent to the store before."""
+        return any(submitted.attempts for share in self.shares for submitted in share.commands)
+
+    def distrust(self) -> None:
+        """Have the runs read anew: what memory has is not what is stored."""
+        for share in self.shares:
+            share.is_damaged = True
 
     def dissolve(self) -> None:
         """Let the runs go once all callers are told.

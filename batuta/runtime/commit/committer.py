@@ -324,8 +324,14 @@ class Committer:
         """After an unknown outcome, ask the journal which decisions are on disk."""
         done = await self._ask(flight)
         accepted = {unit for unit, is_done in zip(flight.units, done, strict=True) if is_done}
+        # What is on disk may be an earlier try, that came late: decided at another time, and
+        # with its tasks in the queue where this one had leased them.
+        unsure = {unit for unit in accepted if unit.has_been_tried()}
         for grant in flight.grants:
-            self._handout.grant(grant, accepted)
+            self._handout.look_after(grant, unsure)
+            self._handout.grant(grant, accepted - unsure)
+        for unit in unsure:
+            unit.distrust()
         for unit in flight.units:
             if unit in accepted:
                 self._concluder.conclude(unit)

@@ -70,6 +70,12 @@ class Handout:
         else:
             self._answer(grant.waiter, polled)
 
+    def look_after(self, grant: Grant, unsure: set[Unit]) -> None:
+        """Give back what a grant has leased, if it has: nobody knows whether its try is stored."""
+        for share, lease in grant.leases:
+            if share.unit in unsure:
+                self._spawn(self._give_back_again(lease))
+
     def hand_out(self, flight: Flight, committed: Committed) -> None:
         """Answer the pollers that asked the table, and the heartbeats."""
         found = list(zip(flight.claims, committed.claimed, strict=True))
