@@ -30,7 +30,7 @@ from tests.dialects.graphs import (
 BUNDLED = Path(__file__).parents[3] / "shared" / "data" / "s1"
 
 
-async def test_s1_1_a_start_answers_a_uuid_without_waiting() -> None:
+async def test_s1_01_a_start_answers_a_uuid_without_waiting() -> None:
     store = memory()
     async with served(store, has_workers=False) as server:
         run_id = await started(server, graph([node("a")]))
@@ -40,7 +40,7 @@ async def test_s1_1_a_start_answers_a_uuid_without_waiting() -> None:
     await store.close()
 
 
-async def test_s1_2_the_status_of_a_running_run_has_exactly_the_documented_keys() -> None:
+async def test_s1_02_the_status_of_a_running_run_has_exactly_the_documented_keys() -> None:
     store = memory()
     async with served(store, has_workers=False) as server:
         run_id = await started(server, graph([node("a"), node("b")], "a>b"))
@@ -60,7 +60,7 @@ async def test_s1_2_the_status_of_a_running_run_has_exactly_the_documented_keys(
     await store.close()
 
 
-async def test_s1_3_a_notification_logs_its_rendered_text(server: Served) -> None:
+async def test_s1_03_a_notification_logs_its_rendered_text(server: Served) -> None:
     document = graph([node("in"), node("say", "notification", **GREETING)], "in>say")
 
     shown = await ended(server, document, {"who": {"name": "Ada"}, "tags": ["x", "y"]})
@@ -73,7 +73,7 @@ async def test_s1_3_a_notification_logs_its_rendered_text(server: Served) -> Non
     assert told[1]["message"] == "Hello Ada, y!"
 
 
-async def test_s1_4_ten_independent_nodes_are_all_offered_at_once() -> None:
+async def test_s1_04_ten_independent_nodes_are_all_offered_at_once() -> None:
     store = memory()
     async with served(store, has_workers=False) as server:
         await started(server, graph([node(f"n{number}") for number in range(10)]))
@@ -84,7 +84,7 @@ async def test_s1_4_ten_independent_nodes_are_all_offered_at_once() -> None:
     await store.close()
 
 
-async def test_s1_5_where_two_ways_meet_the_node_runs_once_after_both(server: Served) -> None:
+async def test_s1_05_where_two_ways_meet_the_node_runs_once_after_both(server: Served) -> None:
     nodes = [node(name) for name in "abcd"]
     document = graph(nodes, "a>b", "a>c", "b>d", "c>d")
     workflow_id = await kept(server, document)
@@ -101,7 +101,7 @@ async def test_s1_5_where_two_ways_meet_the_node_runs_once_after_both(server: Se
 
 
 @pytest.mark.parametrize(("n", "taken", "left"), [(7, "yes", "no"), (3, "no", "yes")])
-async def test_s1_6_the_way_not_taken_is_skipped_and_the_counts_add_up(
+async def test_s1_06_the_way_not_taken_is_skipped_and_the_counts_add_up(
     server: Served, n: int, taken: str, left: str
 ) -> None:
     choose = node("if", "ifElse", condition={"predicates": [above(5)], "combiner": "all"})
@@ -119,7 +119,7 @@ async def test_s1_6_the_way_not_taken_is_skipped_and_the_counts_add_up(
     }
 
 
-async def test_s1_7_where_the_ways_of_a_branch_meet_the_node_runs(server: Served) -> None:
+async def test_s1_07_where_the_ways_of_a_branch_meet_the_node_runs(server: Served) -> None:
     choose = node("if", "ifElse", condition=above(5))
     nodes = [choose, node("yes"), node("no"), node("join", "notification", template="n={{n}}")]
     edges = ("if:out-true>yes", "if:out-false>no", "yes>join", "no>join")
@@ -135,7 +135,7 @@ async def test_s1_7_where_the_ways_of_a_branch_meet_the_node_runs(server: Served
     assert shown["logs"][-1]["message"] == "n=9"
 
 
-async def test_s1_8_a_failing_node_is_tried_three_times_and_fails_the_run(server: Served) -> None:
+async def test_s1_08_a_failing_node_is_tried_three_times_and_fails_the_run(server: Served) -> None:
     document = graph([node("bad", "ifElse", **BROKEN), node("next")], "bad>next")
     run_id = await started(server, document)
 
@@ -153,7 +153,7 @@ async def test_s1_8_a_failing_node_is_tried_three_times_and_fails_the_run(server
     assert 4_000 <= gaps_ms[1] < 5_500
 
 
-async def test_s1_9_all_roots_run(server: Served) -> None:
+async def test_s1_09_all_roots_run(server: Served) -> None:
     document = graph([node("a"), node("b"), node("c")], "a>c", "b>c")
 
     shown = await ended(server, document)
@@ -190,7 +190,7 @@ async def test_s1_12_a_cancelled_run_starts_nothing_more() -> None:
     store = memory()
     async with served(store, has_workers=False) as server:
         run_id = await started(server, graph([node("a"), node("b")], "a>b"))
-        await server.engine.poll("workflow-tasks", worker_id="w", count=1, wait_ms=0)
+        [polled] = await server.engine.poll("workflow-tasks", worker_id="w", count=1, wait_ms=0)
 
         answer = await server.ask(f"POST /workflows/runs/{run_id}/cancel")
 
@@ -203,6 +203,17 @@ async def test_s1_12_a_cancelled_run_starts_nothing_more() -> None:
         again = await server.ask(f"POST /workflows/runs/{run_id}/cancel")
         assert again.status == 409
         assert again.json["message"] == "Cannot cancel run in status: failed"
+        # The node that was running ends, and nothing comes of it.
+        await server.engine.update(
+            UpdateTask(
+                workflow_id=run_id,
+                task_id=polled.lease.task_id,
+                status=TaskStatus.COMPLETED,
+                output=Payload.of({"payload": {}, "handles": [], "log": {}}),
+            )
+        )
+        assert await server.engine.poll("workflow-tasks", worker_id="w", wait_ms=0) == []
+        assert words(await status(server, run_id)) == {"a": "skipped", "b": "skipped"}
     await store.close()
 
 
