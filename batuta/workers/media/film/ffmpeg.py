@@ -21,6 +21,7 @@ from batuta.workers.media.call import NodeError, TroubleError
 WORK_S = 600.0  # for one run of ffmpeg
 PROBE_S = 20.0
 AT_ONCE = 2  # runs of ffmpeg in this process; each may use all cores
+SAID_CHARACTERS = 500  # of what ffmpeg says that are in an error
 SAID_BYTES = 20_000  # of what ffmpeg says that are kept, its end
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,wav,mp3,ogg,flac,aac,aiff,gif,"
@@ -158,7 +159,7 @@ def _last(said: str) -> str:
     """Return the last lines of what ffmpeg said, without the paths of this machine."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     text = "; ".join(lines[-3:]) or "it did not say why"
-    return re.sub(r"(file:)?/[^\s'\"]*/", "", text)[:500]
+    return re.sub(r"(file:)?/[^\s'\"]*/", "", text)[-SAID_CHARACTERS:]
 
 
 def _slot() -> asyncio.Semaphore:
