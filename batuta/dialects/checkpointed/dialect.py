@@ -29,6 +29,7 @@ from batuta.model.error import BatutaError, BusyError, ConflictError, InvalidErr
 from batuta.model.payload import Payload
 from batuta.runtime.clock import pause
 from batuta.runtime.view import RunView, StartRequest
+from batuta.workers.media.ai import Services
 
 BUILT_IN = Path(__file__).parent / "builtin"
 EXECUTE = "/workflows/execute"
@@ -50,6 +51,7 @@ async def open_checkpointed(host: Host) -> Dialect:
         host.media,
         environment=host.environment,
         interval_s=host.retry_interval_s,
+        services=Services(ai=host.ai, media=host.media, targets=host.targets),
     )
     listed = [one for one in (await shelf.packages()).values() if one.is_listed]
     return Dialect(

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
+from batuta.workers.media.ai import Services
+
 _MARK = "__batuta_resume_check__"
 _Check = TypeVar("_Check", bound=Callable[..., Any])
 
@@ -32,6 +34,8 @@ class BaseWorkflow:
     There is a new object for every step, so what a later step needs has to be returned: it is
     the checkpoint, and the next step's ``input_data``. A plain ``def`` works too. What a step
     returns must be JSON. A step may run again when the server dies in it.
+
+    ``services``: the providers of pictures and films that the server knows; for its own workflows.
     """
 
     config: Mapping[str, Any] = {}
@@ -40,6 +44,7 @@ class BaseWorkflow:
     options: Mapping[str, Any] = {}
     retry_count = 0
     environment: Mapping[str, str] = {}
+    services: Services | None = None
     _desk: Desk | None = None
 
     def log(self, line: str) -> None:

@@ -33,6 +33,7 @@ from batuta.runtime.engine import Engine
 from batuta.runtime.view import RunView, TaskView
 from batuta.store.blob.media import MediaFiles
 from batuta.workers.function import TaskContext, TaskFunction
+from batuta.workers.media.ai import Services
 from batuta.workers.outcome import Outcome
 
 CONCURRENCY = 64  # steps of one server at once; each has a thread
@@ -59,12 +60,14 @@ class Crew:
         *,
         environment: Mapping[str, str],
         interval_s: float,
+        services: Services | None = None,
     ) -> None:
         self._engine = engine
         self._shelf = shelf
         self._media = media
         self._environment = environment
         self._interval_s = interval_s
+        self._services = services
         self._loop = asyncio.get_running_loop()
         self._stops: dict[str, Callable[[], object]] = {}
         engine.listeners.append(self._note)
@@ -160,6 +163,7 @@ class Crew:
             made.options = task.input.get("options") or {}
             made.retry_count = task.retry_count
             made.environment = self._environment
+            made.services = self._services
             made._desk = desk  # noqa: SLF001  ours, and not for authors
             return made
 

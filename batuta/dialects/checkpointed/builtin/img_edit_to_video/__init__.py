@@ -1,0 +1,1 @@
+"""A picture is changed as a prompt says, and becomes a film."""
