@@ -98,7 +98,7 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """A node at a glance."""
+    """A node at a glance; ``counts`` as the store's, bounded."""
 
     version: str
     store: str

@@ -354,7 +354,10 @@ class Search(Protocol):
         ...
 
     async def counts(self) -> dict[str, int]:
-        """Return how many runs have each status."""
+        """Return how many runs have each status; of none, nothing.
+
+        Bounded, like the total of a search: ``TOTAL_EXACT_MAX + 1`` stands for all that is more.
+        """
         ...
 
     async def queues(self) -> list[QueueDepth]:

@@ -83,7 +83,8 @@ function overview(state) {
   const words = [...ORDER, ...Object.keys(state.counts).filter((word) => !ORDER.includes(word))];
   const tiles = words.map((word) => {
     const count = state.counts[word] ?? 0;
-    return make("div", { class: `tile ${count ? "" : "zero"}` }, make("b", { text: count.toLocaleString("en") }), statusChip(word));
+    const more = state.countsAreLowerBounds.includes(word) ? "+" : "";
+    return make("div", { class: `tile ${count ? "" : "zero"}` }, make("b", { text: count.toLocaleString("en") + more }), statusChip(word));
   });
   const parts = [make("section", { class: "tiles", "aria-label": "Runs by status" }, ...tiles)];
   if (state.isDraining) parts.unshift(make("p", { class: "card fault", text: "This server is shutting down: it finishes what it has and starts nothing new." }));

@@ -24,6 +24,7 @@ from batuta.api.request import (
 from batuta.api.summary import PRINTED_BYTES_MAX, WorkflowSummaryBody, workflow_summaries
 from batuta.model.command import TerminateWorkflow
 from batuta.runtime.search import SearchRequest
+from batuta.store.query.tree import TOTAL_EXACT_MAX
 
 RUNS_LISTED = 100  # when the client does not say
 
@@ -66,7 +67,7 @@ async def show_stats(request: Request) -> Reply:
     status = await request.engine.status()
     return json_reply(
         StatsBody(
-            workflows=status.counts,
+            workflows={word: min(count, TOTAL_EXACT_MAX) for word, count in status.counts.items()},
             queues={state.queue: state.ready for state in status.queues},
             ready_tasks=sum(state.ready for state in status.queues),
             leased_tasks=sum(state.leased for state in status.queues),

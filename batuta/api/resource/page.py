@@ -17,6 +17,7 @@ from batuta.runtime.clock import wall_ms
 from batuta.runtime.keep.keeper import Kept
 from batuta.runtime.view import QueueState, Status
 from batuta.runtime.why.cause import instant
+from batuta.store.query.tree import TOTAL_EXACT_MAX
 
 if TYPE_CHECKING:
     from batuta.runtime.engine import Engine
@@ -100,7 +101,10 @@ class RetentionBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class NodeBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The server at a glance: `recent` newest first, `loops` by name, `quarantined` rows."""
+    """The server at a glance: `recent` newest first, `loops` by name, `quarantined` rows.
+
+    `counts` are of runs by status; of those in `countsAreLowerBounds` there are more.
+    """
 
     version: str
     store: str
@@ -109,6 +113,7 @@ class NodeBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     is_ready: bool
     is_draining: bool
     counts: dict[str, int]
+    counts_are_lower_bounds: list[str]
     queues: list[QueueBody]
     recent: list[RecentBody]
     loops: dict[str, dict[str, Any]]
@@ -147,7 +152,8 @@ async def status(request: Request) -> Reply:
             started_time=found.started_at_ms,
             is_ready=engine.is_ready,
             is_draining=engine.is_draining,
-            counts=found.counts,
+            counts={word: min(count, TOTAL_EXACT_MAX) for word, count in found.counts.items()},
+            counts_are_lower_bounds=[w for w, n in found.counts.items() if n > TOTAL_EXACT_MAX],
             queues=[_queue(queue) for queue in found.queues],
             recent=[_recent(run) for run in found.recent],
             loops=found.loops,

@@ -69,7 +69,12 @@ def _screen(status: Mapping[str, Any], base: str, now_ms: int, style: Style) -> 
     def row(name: str, text: str) -> str:
         return f"{style.paint(f'{name:7}', 'dim')} {text}"
 
-    counts = ", ".join(f"{count} {word}" for word, count in status["counts"].items() if count)
+    more = status["countsAreLowerBounds"]
+    counts = ", ".join(
+        f"{count}{'+' if word in more else ''} {word}"
+        for word, count in status["counts"].items()
+        if count
+    )
     yield row("server", f"batuta {status['version']} at {base}, node {status['node']}")
     yield row("", f"started {ago(status['startedTime'], now_ms)}")
     yield row("store", f"{status['store']}, answers")

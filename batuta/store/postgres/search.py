@@ -1,10 +1,11 @@
 """The journal in commit order, and query-only views."""
 
-from batuta.model.execution import Workflow
+from batuta.model.execution import Workflow, WorkflowStatus
 from batuta.store.base import Entry, JournalRow, LogLine, QueueDepth
 from batuta.store.postgres.judge import is_id
 from batuta.store.postgres.link import Session
 from batuta.store.postgres.read import workflow
+from batuta.store.query.tree import count_limit
 
 _JOURNAL = """
 SELECT position, workflow_id::text, version, at, kind, actor, request_id, changed
@@ -17,7 +18,11 @@ SELECT doc, version, updated_at FROM workflow WHERE ($1::text IS NULL OR status 
 ORDER BY created_at DESC, id LIMIT $2
 """
 
-_COUNTS = "SELECT status, count(*) AS count FROM workflow GROUP BY status"
+_COUNTS = """
+SELECT status, (
+    SELECT count(*) FROM (SELECT FROM workflow AS w WHERE w.status = s.status LIMIT $2) AS counted
+) AS count FROM unnest($1::text[]) AS s (status)
+"""
 
 _QUEUES = """
 WITH ready AS (
@@ -62,8 +67,10 @@ async def recent(session: Session, *, limit: int, status: str | None) -> list[Wo
 
 
 async def counts(session: Session) -> dict[str, int]:
-    """Return how many runs have each status."""
-    return {row["status"]: row["count"] for row in await session.rows(_COUNTS)}
+    """Return how many runs have each status, as far as they are counted."""
+    statuses = [status.value for status in WorkflowStatus]
+    rows = await session.rows(_COUNTS, statuses, count_limit(0, 0) + 1)
+    return {row["status"]: row["count"] for row in rows if row["count"]}
 
 
 async def queues(session: Session) -> list[QueueDepth]:

@@ -211,7 +211,7 @@ class PostgresStore:
         return await self._link.read(partial(search.recent, limit=limit, status=status))
 
     async def counts(self) -> dict[str, int]:
-        """Return how many runs have each status."""
+        """Return how many runs have each status, as far as they are counted."""
         return await self._link.read(search.counts)
 
     async def queues(self) -> list[QueueDepth]:

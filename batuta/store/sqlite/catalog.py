@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import apsw
 import msgspec
 
-from batuta.model.execution import Workflow
+from batuta.model.execution import Workflow, WorkflowStatus
 from batuta.store.base import Document, LogLine, QueueDepth
+from batuta.store.query.tree import count_limit
 from batuta.store.sqlite.reading import with_columns
 
 _EXISTS = "SELECT count(*) FROM document WHERE kind = ? AND name = ? AND version = ?"
@@ -88,10 +89,18 @@ def recent(connection: apsw.Connection, limit: int, status: str | None) -> list[
     ]
 
 
+_COUNTS = """
+SELECT value, (
+    SELECT count(*) FROM (SELECT 1 FROM workflow WHERE status = value LIMIT ?1)
+) FROM json_each(?2)
+"""
+
+
 def counts(connection: apsw.Connection) -> dict[str, int]:
-    """Return how many runs have each status."""
-    rows = connection.execute("SELECT status, count(*) FROM workflow GROUP BY status").fetchall()
-    return {str(status): int(str(count)) for status, count in rows}
+    """Return how many runs have each status, as far as they are counted."""
+    statuses = msgspec.json.encode(list(WorkflowStatus)).decode()
+    rows = connection.execute(_COUNTS, (count_limit(0, 0) + 1, statuses)).fetchall()
+    return {str(status): int(str(count)) for status, count in rows if count}
 
 
 _QUEUES = """

@@ -279,7 +279,7 @@ class SqliteStore:
         )
 
     async def counts(self) -> dict[str, int]:
-        """Return how many runs have each status."""
+        """Return how many runs have each status, as far as they are counted."""
         return await self._searcher.run(catalog.counts)
 
     async def queues(self) -> list[QueueDepth]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import pytest
 from msgspec.structs import replace
 
 from batuta.model.change import Release
@@ -68,6 +69,18 @@ class SearchCases:
 
         expected = {status.value: 1 for status in WorkflowStatus}
         assert await store.counts() == {**expected, "PAUSED": 2}
+
+    async def test_more_runs_than_are_counted_are_told_apart_from_as_many(
+        self, store: Subject, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("batuta.store.query.tree.TOTAL_EXACT_MAX", 2)
+        for status, count in (("FAILED", 1), ("RUNNING", 2), ("PAUSED", 3), ("COMPLETED", 4)):
+            for _ in range(count):
+                await a_run(store, status=WorkflowStatus(status))
+
+        found = await store.counts()
+
+        assert found == {"FAILED": 1, "RUNNING": 2, "PAUSED": 3, "COMPLETED": 3}
 
     async def test_queues_tell_their_depth(self, store: Subject) -> None:
         assert await store.queues() == []
