@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batuta.app.engine import data_folder, open_engine
+from batuta.app.sinks import start_sinks
 from batuta.config import Settings, is_loopback
 from batuta.config.binding import alias_ports as read_alias_ports
 from batuta.runtime.engine import Engine
@@ -41,6 +42,7 @@ async def serve(
     async with open_engine(settings) as engine:
         targets = _targets(settings)
         dialects = await _open_dialects(engine, settings, targets, functions or {})
+        published = await start_sinks(engine, settings, dialects)
         # apart from each other, since user code may block the loop that runs it
         inside = [one for dialect in dialects for one in dialect.functions]
         groups = (workers, _system_functions(settings, workers, targets), inside)
@@ -59,7 +61,8 @@ async def serve(
         try:
             await until_started(server, serving)
             if on_ready is not None:
-                await on_ready(url_of(server), [line for one in dialects for line in one.news])
+                news = [line for one in dialects for line in one.news]
+                await on_ready(url_of(server), [*news, *published])
             await serving
         finally:
             await asyncio.gather(*(pool.drain(settings.drain_ms) for pool in pools))

@@ -9,6 +9,8 @@ import msgspec
 from batuta.api.dispatch.mount import Mount
 from batuta.runtime.engine import Engine
 from batuta.runtime.lifecycle import Loop
+from batuta.runtime.view import RunView
+from batuta.sinks.passage import Tell
 from batuta.store.blob.media import MediaFiles
 from batuta.workers.function import TaskContext, TaskFunction
 from batuta.workers.media.ai import Ai
@@ -29,8 +31,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     of providers, addresses). ``folder``: where files of the server may stand, beside its database.
     ``media``: pictures, films and sound of runs; None where the server has no folder for them.
     ``ai``: the providers that make them. ``node_tasks_max``: nodes of flows of each type that are
-    done here at once, 0 for none.
-    ``graph_tasks_max``: nodes of graphs that are done here at once, 0 for none.
+    done here at once, 0 for none; ``graph_tasks_max``: the same of graphs.
     ``workflows_folder``: where class workflows stand; ``jwt_secret``: what their bearers' tokens
     are signed with, "" has a key made. ``retry_interval_s``: between two looks whether a job that
     waits for a reason may go on; ``retries_max``: that a step has by itself.
@@ -60,13 +61,16 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """A front door, and the workers inside the server that do its tasks.
 
     ``loops``: what runs beside it by name, supervised as ``runtime.lifecycle`` says. ``news``:
-    lines to print once the server listens.
+    lines to print once the server listens. ``tell``: what sinks publish of its runs; None: statuses
+    in Conductor's words. ``document``: a run as a copy of it elsewhere shows it, as JSON.
     """
 
     mount: Mount
     functions: tuple[TaskFunction, ...] = ()
     loops: Mapping[str, Loop] = {}
     news: tuple[str, ...] = ()
+    tell: Tell | None = None
+    document: Callable[[RunView], bytes] | None = None
 
 
 def worker_of(

@@ -92,10 +92,10 @@ class Engine:
         trouble_wait_s: float = TROUBLE_WAIT_S,
         deciding: DecideFunction = decide,
     ) -> None:
-        self._store = store
-        self._now_ms = now_ms
+        self.store = self._store = store
+        self.now_ms = self._now_ms = now_ms
         self._seeds = seeds = seeds or system_seeds()
-        self._node = node
+        self.node = self._node = node
         self._version = version
         self._started_at_ms = now_ms()
         self._id_count = 0

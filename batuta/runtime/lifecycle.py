@@ -18,6 +18,8 @@ ASK_AGAIN_S = 1.0  # a loop that has not ended by then is cancelled once more
 _log = logging.getLogger(__name__)
 
 Loop = Callable[[Callable[[], None]], Awaitable[None]]
+Facts = Callable[[], dict[str, Any]]
+"""What a loop tells of itself, for `status`."""
 
 
 class Supervisor:
@@ -28,18 +30,24 @@ class Supervisor:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._beats: dict[str, int] = {}
         self._errors: dict[str, int] = {}
+        self._facts: dict[str, Facts] = {}
 
-    def start(self, name: str, loop: Loop) -> None:
-        """Run ``loop`` for ever; it calls its argument once a pass."""
+    def start(self, name: str, loop: Loop, facts: Facts = dict) -> None:
+        """Run ``loop`` for ever; it calls its argument once a pass. ``facts`` join its report."""
         self._beats[name] = self._now_ms()
+        self._facts[name] = facts
         self._errors[name] = 0
         self._tasks[name] = asyncio.get_running_loop().create_task(self._run(name, loop))
 
     def report(self) -> dict[str, dict[str, Any]]:
-        """Return, for each loop, how long ago it made a pass and how often it failed."""
+        """Return, for each loop, how long ago it made a pass, how often it failed, its facts."""
         now_ms = self._now_ms()
         return {
-            name: {"lastPassMsAgo": now_ms - beat, "errors": self._errors[name]}
+            name: {
+                "lastPassMsAgo": now_ms - beat,
+                "errors": self._errors[name],
+                **self._facts[name](),
+            }
             for name, beat in self._beats.items()
         }
 

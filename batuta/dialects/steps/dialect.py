@@ -12,16 +12,17 @@ from batuta.dialects.base import Dialect, Host
 from batuta.dialects.nest import moment, render
 from batuta.dialects.steps.catalog import SAMPLE, SAMPLE_ID, Definitions, shown
 from batuta.dialects.steps.definition import Definition, read_definition
+from batuta.dialects.steps.events import document, tell
 from batuta.dialects.steps.function import Functions
-from batuta.dialects.steps.lower import lowered
+from batuta.dialects.steps.lower import NAME, lowered
 from batuta.dialects.steps.runner import step_function
+from batuta.dialects.steps.stream import Streams
 from batuta.dialects.steps.view import instance
 from batuta.model.error import ConflictError, Fault, InvalidError, NotFoundError
 from batuta.model.payload import Payload
 from batuta.runtime.engine import Engine
-from batuta.runtime.view import StartRequest
+from batuta.runtime.view import RunView, StartRequest
 
-NAME = "steps"
 CREATED, ACCEPTED, NO_CONTENT = 201, 202, 204
 
 
@@ -31,7 +32,8 @@ async def open_steps(host: Host) -> Dialect:
     await front.load_sample()
     functions = Functions(host.functions, host.targets, delay_percent=host.delay_percent)
     mount = Mount(name=NAME, routes=front.routes(), render=render)
-    return Dialect(mount=mount, functions=(step_function(functions),))
+    worker = step_function(functions)
+    return Dialect(mount=mount, functions=(worker,), tell=tell, document=document)
 
 
 class _Front:
@@ -40,6 +42,7 @@ class _Front:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._definitions = Definitions(engine.catalog)
+        self._streams = Streams(engine)
 
     def routes(self) -> tuple[Route, ...]:
         """Return the rows of this dialect."""
@@ -52,6 +55,14 @@ class _Front:
             ("DELETE", f"{definitions}/{{id}}", self.remove, "Remove a definition of steps"),
             ("POST", "/workflows/{idOrName}/trigger", self.trigger, "Start an instance"),
             ("GET", "/workflows/instances/{id}", self.show, "Show an instance and its history"),
+            (
+                *("GET", "/workflows/instances/{id}/events", self.events),
+                "Tell an instance's events, as server-sent events",
+            ),
+            (
+                *("GET", "/workflows/events", self.all_events),
+                "Tell the events of all instances, as server-sent events",
+            ),
         )
         return tuple(
             Route(method=method, path=path, handler=handler, summary=summary, group=NAME)
@@ -140,15 +151,26 @@ class _Front:
 
     async def show(self, request: Request) -> Reply:
         """GET /workflows/instances/{id}."""
-        instance_id = request.values[0]
+        return json_reply(instance(await self._instance(request.values[0])))
+
+    async def events(self, request: Request) -> Reply:
+        """GET /workflows/instances/{id}/events."""
+        run = await self._instance(request.values[0], with_tasks=False)
+        return await self._streams.of_instance(request, run.workflow)
+
+    async def all_events(self, request: Request) -> Reply:
+        """GET /workflows/events."""
+        return await self._streams.of_all(request)
+
+    async def _instance(self, instance_id: str, *, with_tasks: bool = True) -> RunView:
         missing = NotFoundError(f'Workflow instance with ID "{instance_id}" not found.')
         try:
-            run = await self._engine.get(instance_id)
+            run = await self._engine.get(instance_id, with_tasks=with_tasks)
         except NotFoundError:
             raise missing from None
         if run.workflow.dialect != NAME:
             raise missing
-        return json_reply(instance(run))
+        return run
 
     async def _found(self, definition_id: str) -> Definition:
         found = await self._definitions.by_id(definition_id)

@@ -12,6 +12,7 @@ from batuta.dialects.steps.definition import Definition, Step
 from batuta.dialects.steps.path import INITIAL, keys_of, step_named
 from batuta.model.definition import WorkflowDef
 
+NAME = "steps"  # of this front door
 FUNCTION = "steps.function"  # the task type of every step
 TRANSITIONS_MAX = 1_000  # from step to step in one instance; a circle ends FAILED there
 LIMIT_REASON = f"Transition limit of {TRANSITIONS_MAX} reached; the steps lead back to each other."

@@ -27,12 +27,18 @@ def step_function(functions: Functions) -> TaskFunction:
     return worker_of(FUNCTION, do, concurrency=CONCURRENCY)
 
 
-async def _run(task: TaskContext, functions: Functions) -> Outcome:
-    told = task.input
+def given_of(told: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the payload that a step finds, and of it what its function is given."""
     states = [state for state in told.get("before") or () if state is not None]
     initial = told.get("initial")
     payload = states[0].get("payload") if states else initial
-    given = value_at(told.get("inputPath"), payload, initial=initial, steps=told.get("steps") or {})
+    steps = told.get("steps") or {}
+    return payload, value_at(told.get("inputPath"), payload, initial=initial, steps=steps)
+
+
+async def _run(task: TaskContext, functions: Functions) -> Outcome:
+    told = task.input
+    payload, given = given_of(told)
     try:
         result = await functions.call(told["functionName"], given, task)
         left = with_result(told.get("resultPath"), payload, result)

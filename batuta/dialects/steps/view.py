@@ -22,7 +22,7 @@ _WORDS = {
 
 def instance(run: RunView) -> dict[str, Any]:
     """Return an instance as it is shown."""
-    given = _decoded(run.input)
+    given = decoded(run.input)
     steps = [view for view in run.tasks if view.task.task_type == FUNCTION]
     shown = {
         "instanceId": run.workflow.workflow_id,
@@ -54,7 +54,7 @@ def _status(run: RunView, steps: list[TaskView]) -> str:
 def _payload(initial: Any, steps: list[TaskView]) -> Any:
     for view in reversed(steps):
         if view.task.status is TaskStatus.COMPLETED:
-            return (_decoded(view.output).get("state") or {}).get("payload")
+            return (decoded(view.output).get("state") or {}).get("payload")
     return initial
 
 
@@ -72,7 +72,7 @@ def _error(run: RunView, steps: list[TaskView]) -> str | None:
 
 
 def _record(view: TaskView) -> dict[str, Any]:
-    task, output = view.task, _decoded(view.output)
+    task, output = view.task, decoded(view.output)
     is_success = task.status is TaskStatus.COMPLETED
     record = {
         "stepId": _told(view, "stepId"),
@@ -80,21 +80,23 @@ def _record(view: TaskView) -> dict[str, Any]:
         "status": "SUCCESS" if is_success else "ERROR",
         "startedAt": moment(task.started_at_ms or task.scheduled_at_ms),
         "endedAt": moment(task.ended_at_ms),
-        "input": _or_empty(output.get("input")),
+        "input": or_empty(output.get("input")),
     }
     if is_success:
-        return record | {"output": _or_empty(output.get("output"))}
+        return record | {"output": or_empty(output.get("output"))}
     return record | {"error": task.reason or task.status.value}
 
 
 def _told(view: TaskView, name: str) -> str:
-    return str(_decoded(view.input).get(name))
+    return str(decoded(view.input).get(name))
 
 
-def _or_empty(value: Any) -> Any:
+def or_empty(value: Any) -> Any:
+    """Return what a step was given or gave; an empty object where that is undefined."""
     return {} if value is None else value
 
 
-def _decoded(payload: Payload) -> dict[str, Any]:
+def decoded(payload: Payload) -> dict[str, Any]:
+    """Return a payload's object; an empty one where it is none."""
     value = msgspec.json.decode(payload.raw) if payload.raw else None
     return value if isinstance(value, dict) else {}

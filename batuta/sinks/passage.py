@@ -1,0 +1,170 @@
+"""Entries of the journal with the records that they are about: what tellers read.
+
+An entry has only what differs, so the headers that do not change and the payloads are read from
+the store: of each run only what is as new as the first of its entries at hand. A task that has
+been retired since, or a run that was removed, is known by its journal alone.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from batuta.model.execution import Task, TaskStatus, Workflow, WorkflowStatus
+from batuta.model.payload import EMPTY, Payload
+from batuta.store.base import Journal, JournalRow, Loaded, Store
+from batuta.store.keep import Keep
+
+PAGE_ROWS = 500  # of a run's journal at a time
+ROWS_MAX = 100_000  # of one run's journal; who is behind that far is not told of retired tasks
+
+
+class History(Store, Journal, Keep, Protocol):
+    """What is read of a store."""
+
+
+class TaskChange(msgspec.Struct, frozen=True):
+    """What an entry did to a task; ``status`` None: it stayed as it was.
+
+    ``task`` is the header of now: what an entry changed is in ``fields``, by stored names.
+    """
+
+    task: Task
+    is_new: bool
+    status: TaskStatus | None
+    fields: dict[str, Any]
+
+
+class Run:
+    """A run as far as its entries at hand need it."""
+
+    def __init__(self, store: History, workflow: Workflow, loaded: Loaded | None) -> None:
+        self._store = store
+        self._payloads: dict[tuple[int, str], Payload | None] = {}
+        self.workflow = workflow
+        self.tasks: dict[int, Task] = {}
+        if loaded is not None:
+            self._payloads[0, "input"] = loaded.input
+            for task, given, output in loaded.tasks:
+                self.tasks[task.seq] = task
+                self._payloads[task.seq, "input"] = given
+                self._payloads[task.seq, "output"] = output
+
+    async def payload(self, seq: int, part: str) -> Payload:
+        """Return the ``input`` or ``output`` of a task, or of the run (seq 0).
+
+        It is that of now, which a task keeps once it has ended. Empty when there is none.
+        """
+        key = (seq, part)
+        payload = self._payloads.get(key)
+        is_missing = key not in self._payloads or (payload is not None and not payload.is_loaded)
+        if is_missing:
+            [payload] = await self._store.find_payloads([(self.workflow.workflow_id, *key)])
+            self._payloads[key] = payload
+        return payload or EMPTY
+
+
+class Passage(msgspec.Struct, frozen=True):
+    """One entry: its row, its run, and what it did.
+
+    ``status``: of the run, None when it stayed as it was. ``fields``: of the run's header.
+    """
+
+    row: JournalRow
+    run: Run
+    status: WorkflowStatus | None
+    fields: dict[str, Any]
+    tasks: Sequence[TaskChange]
+
+    @property
+    def is_start(self) -> bool:
+        """True for the entry with which the run began."""
+        return self.row.entry.version == 1
+
+
+Tell = Callable[[Passage], Awaitable[list[bytes]]]
+"""Says what an entry means, as bodies of records, in order."""
+
+
+async def passages(store: History, rows: Sequence[JournalRow]) -> list[Passage]:
+    """Return the entries with their runs; one whose run nobody knows any more is left out."""
+    firsts: dict[str, int] = {}
+    for row in rows:
+        firsts.setdefault(row.workflow_id, row.entry.version)
+    known = [(workflow_id, version - 1) for workflow_id, version in firsts.items()]
+    loaded = await store.load(known)
+    runs: dict[str, Run] = {}
+    for workflow_id in firsts:
+        found = loaded.get(workflow_id)
+        if found is not None:
+            runs[workflow_id] = Run(store, found.workflow, found)
+    read = [(row, _decoder.decode(row.entry.changed)) for row in rows]
+    folded: set[str] = set()
+    for row, changed in read:
+        run, workflow_id = runs.get(row.workflow_id), row.workflow_id
+        is_known = run is not None and all(int(seq) in run.tasks for seq in changed.t)
+        if not is_known and workflow_id not in folded:
+            runs[workflow_id] = await _from_journal(store, workflow_id, run)
+            folded.add(workflow_id)
+    return [
+        _passage(row, changed, runs[row.workflow_id])
+        for row, changed in read
+        if runs[row.workflow_id].workflow.name
+    ]
+
+
+class _Changed(msgspec.Struct):
+    w: dict[str, Any] = {}
+    t: dict[str, dict[str, Any]] = {}
+
+
+_decoder = msgspec.json.Decoder(_Changed)
+_UNKNOWN = Workflow(workflow_id="", name="", definition="")
+
+
+def _passage(row: JournalRow, changed: _Changed, run: Run) -> Passage:
+    status = changed.w.get("s")
+    if row.entry.version == 1 and status is None:
+        status = WorkflowStatus.RUNNING.value  # a default is not written
+    return Passage(
+        row=row,
+        run=run,
+        status=None if status is None else WorkflowStatus(status),
+        fields=changed.w,
+        tasks=list(_task_changes(changed, run)),
+    )
+
+
+def _task_changes(changed: _Changed, run: Run) -> Iterator[TaskChange]:
+    for seq in sorted(changed.t, key=int):
+        task = run.tasks.get(int(seq))
+        if task is None:
+            continue
+        fields = changed.t[seq]
+        is_new = "id" in fields  # a new record is written whole
+        status = fields.get("s", TaskStatus.SCHEDULED.value if is_new else None)
+        yield TaskChange(task, is_new, None if status is None else TaskStatus(status), fields)
+
+
+async def _from_journal(store: History, workflow_id: str, run: Run | None) -> Run:
+    """Return a run with all tasks that its journal knows, those that were retired too."""
+    workflow: dict[str, Any] = {}
+    tasks: dict[str, dict[str, Any]] = {}
+    position = count = 0
+    while count < ROWS_MAX:
+        page = await store.read_after(position, limit=PAGE_ROWS, workflow_id=workflow_id)
+        for row in page:
+            changed = _decoder.decode(row.entry.changed)
+            workflow |= changed.w
+            for seq, fields in changed.t.items():
+                tasks[seq] = tasks.get(seq, {}) | fields
+        if len(page) < PAGE_ROWS:
+            break
+        position, count = page[-1].position, count + len(page)
+    if run is None:
+        header = msgspec.convert(workflow, Workflow) if "id" in workflow else _UNKNOWN
+        run = Run(store, header, None)
+    for seq, fields in tasks.items():
+        if int(seq) not in run.tasks and "id" in fields:
+            run.tasks[int(seq)] = msgspec.convert(fields, Task)
+    return run
