@@ -18,7 +18,7 @@ from batuta.store.blob.media import MediaFiles
 from batuta.workers.media.ai import Ai, Services
 from batuta.workers.media.nodes import NODE_TYPES
 from tests.dialects.conftest import Served, memory, served
-from tests.dialects.flows import boom, doing, ended, node, outputs, records, ref
+from tests.dialects.flow.flows import boom, doing, ended, node, outputs, records, ref
 from tests.media.providers import FAL_KEY, OPENAI_KEY, Providers, serving
 from tests.sdk.server import Server, eventually
 from tests.system.test_front_doors import ask, free_port

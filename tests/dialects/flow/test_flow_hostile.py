@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.dialects.conftest import Served
-from tests.dialects.flows import doing, echo, ended, node, outputs, records, ref
+from tests.dialects.flow.flows import doing, echo, ended, node, outputs, records, ref
 
 ID = "nodes[0].id must be a string that is not empty"
 BRACES = "nodes[1].config.x.outputKey may hold no braces"

@@ -13,7 +13,7 @@ from batuta.store.sqlite import SqliteStore
 from batuta.store.sqlite.connection import open_connection
 from batuta.store.sqlite.find import find_workflows
 from tests.dialects.conftest import Served, served
-from tests.dialects.flows import doing, echo, ended, node, records, started
+from tests.dialects.flow.flows import doing, echo, ended, node, records, started
 
 LONG = "x" * 70_000  # more than the history shows of one output
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.dialects.flows import node, ref
+from tests.dialects.flow.flows import node, ref
 from tests.sdk.server import ROOT, Server, eventually
 
 WORKERS = """

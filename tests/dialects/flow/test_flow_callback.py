@@ -12,7 +12,7 @@ import pytest
 from batuta.dialects.flow import callback
 from batuta.store.memory import MemoryStore
 from tests.dialects.conftest import Served, memory, served
-from tests.dialects.flows import boom, doing, echo, node, records, started, status
+from tests.dialects.flow.flows import boom, doing, echo, node, records, started, status
 from tests.system.server import Target, serving
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()

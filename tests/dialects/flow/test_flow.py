@@ -8,7 +8,7 @@ import pytest
 
 from batuta.model.command import PauseWorkflow, TerminateWorkflow
 from tests.dialects.conftest import Served, memory, served
-from tests.dialects.flows import (
+from tests.dialects.flow.flows import (
     NodeError,
     boom,
     doing,

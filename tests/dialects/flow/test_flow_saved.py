@@ -12,7 +12,7 @@ from batuta.dialects.flow.definition import read_nodes
 from batuta.dialects.flow.lower import lowered
 from batuta.dialects.flow.template import templates
 from tests.dialects.conftest import Served, memory, served
-from tests.dialects.flows import doing, echo, node, outputs, records, ref, status
+from tests.dialects.flow.flows import doing, echo, node, outputs, records, ref, status
 
 FLOWS = "/workflow/flows"
 SAMPLES = {
