@@ -27,7 +27,8 @@ class Part(msgspec.Struct, frozen=True):
     about: str
     measure: Callable[[Path, float, int], Figures]
     count: int = 0
-    """How many by default; 0: it takes no count. Large ones are asked for with --count."""
+    """How many by default; 0: it takes no count. Large ones are asked for."""
+    count_large: int = 0
 
 
 def _facts(folder: Path, _scale: float, _count: int) -> Figures:
@@ -87,11 +88,17 @@ PARTS = {
         Part("http", "all of these runs over HTTP with batch polls", _http),
         Part("busy", "a commit beside a saturated event loop", _busy),
         Part("facts", "cold start, idle memory, installed size", _facts),
-        Part("idle-workers", "workers that poll for nothing", _idle_workers, 1_000),
+        Part("idle-workers", "workers that poll for nothing", _idle_workers, 1_000, 1_000),
         Part("doors", "front doors beside the engine alone", _doors),
         Part("flow-poll", "clients that look at flows twice a second", _flow_poll, 1_000),
         Part("streams", "event streams of open runs, silent and told", _streams, 1_000),
-        Part("open-runs", "open runs: memory, kill -9, latency", _open_runs, 5_000),
-        Part("finished-runs", "finished runs: list, get, search, loss", _finished_runs, 15_000),
+        Part("open-runs", "open runs: memory, kill -9, latency", _open_runs, 5_000, 100_000),
+        Part(
+            "finished-runs",
+            "finished runs: list, get, search, loss",
+            _finished_runs,
+            15_000,
+            1_000_000,
+        ),
     )
 }

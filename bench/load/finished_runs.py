@@ -54,7 +54,9 @@ async def _fill(folder: Path, count: int) -> dict[str, float]:
         before = await together(engine, ends, shapes.ONE_STEP, SAMPLE)
         await together(engine, ends, shapes.ONE_STEP, max(count - 3 * SAMPLE, 1))
         after = await together(engine, ends, shapes.ONE_STEP, SAMPLE)
+    lost = 1 - after["runs_per_s"] / before["runs_per_s"]
     return {
+        "throughput_lost_percent": round(100 * max(lost, 0), 1),
         "runs_per_s_before": before["runs_per_s"],
         "runs_per_s_after": after["runs_per_s"],
         "cpu_us_per_run_before": before["cpu_us_per_task"],

@@ -146,7 +146,7 @@ def _pass(name: str, options: argparse.Namespace) -> tuple[dict[str, float], lis
 
 
 def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {"median": round(statistics.median(values), 3), "min": min(values), "max": max(values)}
 
 
 def _print(report: dict[str, Any], path: Path) -> None:
