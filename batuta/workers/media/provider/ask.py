@@ -27,7 +27,7 @@ MESSAGE_CHARACTERS = 500  # of a provider's message in ours
 WAIT_MS_MAX = 600_000  # that a provider may ask us to wait
 PIECE_BYTES = 65_536
 _TROUBLE = frozenset({408, 409, 425, 429})
-_SECRETS = re.compile(r"(?i)(sk-|key[ :=]+|bearer )[\w.:\-]{8,}")
+_SECRETS = re.compile(r"(?i)(sk-|(?:key|bearer)[ :=]+(?=\S*\d))[\w.:\-]{8,}")
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
