@@ -19,7 +19,8 @@ from batuta.model.execution import TaskStatus
 from batuta.model.payload import Payload
 from batuta.runtime.view import RunView, TaskView
 
-WAITING = "waiting"  # an attempt's output while it waits
+WAITING = "waiting"  # the status in an attempt's output while it waits
+HURRIED = "is_hurried"  # there, of one that was hurried and still had to wait for its code
 
 
 class Stage(Enum):
@@ -68,8 +69,10 @@ def until_ms(view: TaskView) -> int:
 
 
 def is_hurried(view: TaskView) -> bool:
-    """Say whether an attempt in hand was offered before its time."""
-    return view.lease is not None and view.lease.polled_at_ms < until_ms(view)
+    """Say whether an attempt in hand was offered before its time, now or when it waited before."""
+    if view.lease is None:
+        return False
+    return view.lease.polled_at_ms < until_ms(view) or bool(decoded(view.output).get(HURRIED))
 
 
 def stage_of(run: RunView, view: TaskView) -> Stage:

@@ -16,6 +16,7 @@ from batuta.dialects.checkpointed.run.condition import may_resume
 from batuta.dialects.checkpointed.run.desk import StepDesk
 from batuta.dialects.checkpointed.run.lower import STEP, timeout_s
 from batuta.dialects.checkpointed.run.standing import (
+    HURRIED,
     WAITING,
     decoded,
     failed_before,
@@ -221,10 +222,14 @@ def _wait_s(run: RunView, task: TaskContext) -> float:
 
 def _back(task: TaskContext, run: RunView | None, wait_s: float, why: str = "") -> Outcome:
     """Give an attempt back until later; it stays the same attempt."""
-    lease = None if run is None else _view_of(run, task).lease
-    now_ms = wall_ms() if lease is None else lease.polled_at_ms
-    wait_ms = max(int(wait_s * 1_000), 1)
-    output = {"status": WAITING, "until_ms": now_ms + wait_ms}
+    now_ms, wait_ms = wall_ms(), max(int(wait_s * 1_000), 1)
+    output: dict[str, Any] = {"status": WAITING}
+    if run is not None:
+        view = _view_of(run, task)
+        now_ms = view.lease.polled_at_ms if view.lease is not None else now_ms
+        if is_hurried(view):
+            output[HURRIED] = True
+    output["until_ms"] = now_ms + wait_ms
     if why:
         output["error"] = why
     return Outcome(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dialects.classes import World, chain, form, world, write
+from tests.dialects.checkpointed.classes import World, chain, form, world, write
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(60)
 

@@ -12,7 +12,7 @@ from batuta.dialects.checkpointed.author import HardError, RetryableError
 from batuta.dialects.checkpointed.builtin.img_edit_to_video.workflow import ImgEditToVideoWorkflow
 from batuta.runtime.clock import wall_ms
 from batuta.store.blob.media import MediaFiles
-from tests.dialects.classes import form, world
+from tests.dialects.checkpointed.classes import form, world
 from tests.media.conftest import live
 from tests.media.providers import FAL_KEY, PICTURE, Providers, serving
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from batuta.model.command import ResetCallbacks
-from tests.dialects.classes import World, chain, eventually, world, write
+from tests.dialects.checkpointed.classes import World, chain, eventually, world, write
 
 QUOTA = "        raise RetryableError('API quota exceeded', error_type='quota_exceeded')\n"
 

@@ -12,8 +12,8 @@ import pytest
 from batuta.dialects.checkpointed.door.token import KEY_FILE, read_duration, signing_key
 from batuta.model.error import InvalidError
 from batuta.runtime.clock import wall_ms
-from tests.dialects.classes import SECRET, World, chain, form, token, world, write
-from tests.dialects.test_checkpointed import PNG
+from tests.dialects.checkpointed.classes import SECRET, World, chain, form, token, world, write
+from tests.dialects.checkpointed.test_run import PNG
 
 HOUR_S = 3_600
 UNKNOWN = "01999999-9999-7999-8999-999999999999"
