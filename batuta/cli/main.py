@@ -28,6 +28,7 @@ from batuta.cli.exit import ExitCode, code_of, complain
 from batuta.cli.help.example import add_examples
 from batuta.cli.help.flag import add_setting_flags
 from batuta.cli.show.stream import abandon, prepare
+from batuta.cli.token.command import token
 from batuta.model.error import BatutaError, InvalidError
 
 _WIDTH = 100  # columns of the help, where the terminal has them
@@ -191,6 +192,7 @@ for _command in (
     logs,
     doctor,
     reset,
+    token,
     dialects,
     completion,
 ):

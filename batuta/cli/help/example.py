@@ -153,6 +153,10 @@ doctor --retry
 reset
 reset --db /var/lib/batuta/runs.db --yes
 
+# token
+token --user ada
+token --user ada --expires 12h --db /var/lib/batuta/runs.db
+
 # dialects
 dialects
 dialects steps

@@ -1,0 +1,1 @@
+"""`batuta token`: who may start class workflows."""
