@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from batuta.model.error import NotFoundError, StoreError
-from batuta.store.sqlite.scan import FAULTS_MAX, RULES, scan
+from batuta.store.sqlite.check.rules import RULES
+from batuta.store.sqlite.scan import FAULTS_MAX, scan
 from batuta.store.sqlite.upkeep import examine, set_aside
 from tests.engine.definitions import chain
 from tests.engine.node import Clock, running, sqlite_opener

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - the statements are put together from constants of this file
-"""What must be true of a SQLite database whenever no server has it: by SQL and by its journal.
+"""Look for what must not be in a SQLite database: by SQL, by its files and by its journal.
 
 The tests of faults end with it, and so does `batuta doctor` on a user's own data.
 """
@@ -17,91 +17,13 @@ import msgspec
 from msgspec.structs import replace
 
 from batuta.core.journal import fold
-from batuta.model.execution import Task, TaskStatus, Workflow, WorkflowStatus
+from batuta.model.execution import Task, TaskStatus, Workflow
 from batuta.model.payload import Payload
 from batuta.store.blob.folder import Folder
 from batuta.store.blob.reference import REFERENCE_BYTES, Place, decode
+from batuta.store.sqlite.check.rules import RULES
 
 FAULTS_MAX = 100  # that one scan gives; who has more has one cause, and needs no more to find it
-
-_LIVE = "coalesce(t.doc ->> 's', 'SCHEDULED') IN ('SCHEDULED', 'IN_PROGRESS') AND NOT t.retired"
-_STATUSES = ", ".join(f"'{status.value}'" for status in WorkflowStatus)
-_OPEN = "w.status IN ('RUNNING', 'PAUSED')"
-
-# Each gives one row for each fault, with what tells it from others.
-RULES = {
-    "a RUNNING run has a live task, a timer or a Send": f"""
-        SELECT hex(w.id) FROM workflow w WHERE w.status = 'RUNNING'
-        AND NOT EXISTS (SELECT 1 FROM task t WHERE t.workflow_id = w.id AND {_LIVE})
-        AND NOT EXISTS (SELECT 1 FROM timer x WHERE x.workflow_id = w.id)
-        AND NOT EXISTS (SELECT 1 FROM send x WHERE x.workflow_id = w.id)""",
-    "an ended run has no live task": f"""
-        SELECT hex(w.id), t.seq FROM workflow w JOIN task t ON t.workflow_id = w.id
-        WHERE NOT {_OPEN} AND {_LIVE}""",
-    "a queue row belongs to a live task": f"""
-        SELECT q.queue, hex(q.task_id) FROM queue q
-        LEFT JOIN task t ON t.task_id = q.task_id AND {_LIVE}
-        LEFT JOIN workflow w ON w.id = t.workflow_id AND {_OPEN}
-        WHERE w.id IS NULL OR q.workflow_id <> w.id""",
-    "a lease belongs to a live task": f"""
-        SELECT l.queue, hex(l.task_id) FROM lease l
-        LEFT JOIN task t ON t.task_id = l.task_id AND {_LIVE}
-        LEFT JOIN workflow w ON w.id = t.workflow_id AND {_OPEN}
-        WHERE w.id IS NULL OR l.workflow_id <> w.id""",
-    "a timer belongs to a live task or an open run": f"""
-        SELECT hex(x.workflow_id), hex(x.task_id), x.kind FROM timer x
-        LEFT JOIN workflow w ON w.id = x.workflow_id AND {_OPEN}
-        LEFT JOIN task t ON t.task_id = x.task_id AND t.workflow_id = w.id AND {_LIVE}
-        WHERE w.id IS NULL OR (length(x.task_id) > 0 AND t.task_id IS NULL)""",
-    "no task is both queued and leased": """
-        SELECT hex(task_id) FROM queue WHERE task_id IN (SELECT task_id FROM lease)""",
-    "a worker's live task is queued, leased or delayed": f"""
-        SELECT hex(t.task_id) FROM task t JOIN workflow w ON w.id = t.workflow_id
-        WHERE {_OPEN} AND {_LIVE} AND t.doc ->> 'qu' IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM queue x WHERE x.task_id = t.task_id)
-        AND NOT EXISTS (SELECT 1 FROM lease x WHERE x.task_id = t.task_id)
-        AND NOT EXISTS (SELECT 1 FROM timer x
-                        WHERE x.workflow_id = w.id AND x.task_id = t.task_id)""",
-    "a run has one journal row for each version": """
-        SELECT hex(w.id), w.version, count(j.version), max(j.version) FROM workflow w
-        LEFT JOIN journal j ON j.workflow_id = w.id GROUP BY w.id
-        HAVING count(j.version) <> w.version OR max(j.version) <> w.version""",
-    "a journal row belongs to a run, or to one that was removed": """
-        SELECT hex(workflow_id) FROM journal
-        WHERE workflow_id NOT IN (SELECT id FROM workflow)
-        AND workflow_id NOT IN (SELECT workflow_id FROM journal WHERE kind = 'remove')""",
-    "a removed run is gone": """
-        SELECT hex(id) FROM workflow
-        WHERE id IN (SELECT workflow_id FROM journal WHERE kind = 'remove')""",
-    "a task was last written by a version of its run": """
-        SELECT hex(t.task_id) FROM task t LEFT JOIN workflow w ON w.id = t.workflow_id
-        WHERE t.version > w.version OR (w.id IS NULL AND t.workflow_id NOT IN (
-            SELECT workflow_id FROM journal WHERE kind = 'remove'))""",
-    "a Send is for a run that exists, or starts one": """
-        SELECT id, CAST(doc AS TEXT) FROM send WHERE CAST(doc AS TEXT) ->> 'type' <> 'start'
-        AND workflow_id NOT IN (SELECT id FROM workflow)""",
-    "a payload belongs to a run": """
-        SELECT hex(workflow_id), seq, part FROM payload
-        WHERE workflow_id NOT IN (SELECT id FROM workflow)
-        AND workflow_id NOT IN (SELECT workflow_id FROM journal WHERE kind = 'remove')""",
-    "a definition can be read": """
-        SELECT kind, name, version FROM document WHERE NOT json_valid(CAST(body AS TEXT))
-        UNION ALL
-        SELECT 'snapshot', digest, 0 FROM snapshot WHERE NOT json_valid(CAST(body AS TEXT))""",
-    "an open run has its definition": f"""
-        SELECT hex(id), definition FROM workflow w
-        WHERE {_OPEN} AND definition NOT IN (SELECT digest FROM snapshot)""",
-    "a run's status has a name": f"""
-        SELECT hex(id), CAST(status AS BLOB) FROM workflow WHERE status NOT IN ({_STATUSES})""",
-    "a task's large payloads are there": """
-        SELECT hex(t.workflow_id), t.seq FROM task t
-        LEFT JOIN payload i ON i.workflow_id = t.workflow_id AND i.seq = t.seq AND i.part = 'input'
-        LEFT JOIN payload o ON o.workflow_id = t.workflow_id AND o.seq = t.seq AND o.part = 'output'
-        WHERE (t.input IS NULL AND t.input_size IS NOT NULL AND i.seq IS NULL)
-        OR (t.output IS NULL AND t.output_size IS NOT NULL AND o.seq IS NULL)""",
-    "the file is whole": "SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
-}
-
 
 Entries = Sequence[tuple[int, int, bytes]]  # of a run's journal: version, time, document
 
@@ -120,7 +42,10 @@ def scan(path: Path, blobs: Path | None = None) -> list[str]:
     with closing(connect(path)) as connection:
         folder = Folder(blobs or path.with_name(f"{path.name}-blobs"))
         found = itertools.chain(
-            _scan_rows(connection), _scan_blobs(connection, folder), _scan_journals(connection)
+            _scan_rows(connection),
+            _scan_texts(connection),
+            _scan_blobs(connection, folder),
+            _scan_journals(connection),
         )
         return list(itertools.islice(found, FAULTS_MAX))
 
@@ -142,6 +67,23 @@ def _scan_rows(connection: apsw.Connection) -> Iterator[str]:
             yield f"{rule}: cannot be told of all rows ({error})"
 
 
+# Texts that no rule reads and that no other scan decodes: what they belong to, and their bytes.
+_TEXTS = {
+    "lease": "SELECT hex(task_id), CAST(worker_id AS BLOB) FROM lease WHERE worker_id IS NOT NULL",
+    "log": "SELECT hex(task_id), CAST(line AS BLOB) FROM log",
+}
+
+
+def _scan_texts(connection: apsw.Connection) -> Iterator[str]:
+    """Find what is no UTF-8, which SQLite takes for a text and nobody can read."""
+    for table, statement in _TEXTS.items():
+        for key, text in connection.execute(statement):
+            try:
+                _bytes(text).decode("utf-8", "surrogatepass")
+            except UnicodeDecodeError as error:
+                yield f"a text is UTF-8: {table} of task {key}: {error}"
+
+
 # Only what is as short as a reference is looked at.
 _REFERENCES = " UNION ALL ".join(
     f"SELECT lower(hex({key})), {seq}, '{part}', {part} FROM {table}"
@@ -159,6 +101,8 @@ def _scan_blobs(connection: apsw.Connection, folder: Folder) -> Iterator[str]:
     rows: Any = connection.execute(_REFERENCES)
     for run, seq, part, raw in rows:
         reference = decode(Payload(raw))
+        if reference is None and not _is_json(_bytes(raw)):
+            yield f"a payload is JSON: {part!r} of seq {seq} of {run}"
         if reference is not None:
             place = Place(str(uuid.UUID(run)), seq, part)
             if folder.size_bytes(place, reference.name) != reference.size_bytes:
@@ -198,6 +142,14 @@ def _scan_journal(connection: apsw.Connection, run: Any, stored: Workflow) -> It
         yield f"the journal of {name} gives other tasks"
     for seq in _ended_twice(entries):
         yield f"task {seq} of {name} ended twice"
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _bytes(document: Any) -> bytes:

@@ -78,20 +78,6 @@ GARBAGE = {
     "reserve: of nobody": "INSERT INTO reserve VALUES ('odd', 'odd', :id, 0)",
     "limits: a key of nobody": "INSERT INTO limit_taken VALUES ('odd', 0, -5)",
 }
-# What no rule of `doctor` speaks of, since it does not matter or shows elsewhere.
-UNSEEN = {
-    "document: an empty object",
-    "workflow: garbage as input",
-    "timer: before time",
-    "queue: a lease before time",
-    "queue: a count too large",
-    "lease: another count",
-    "lease: no worker's name",
-    "log: of nobody",
-    "reserve: of nobody",
-    "limits: a key of nobody",
-}
-
 VICTIM = workflow(
     "victim",
     {
@@ -178,6 +164,7 @@ async def test_others_go_on(tmp_path: Path, what: str, report: Callable[..., Non
     path, clock = tmp_path / "batuta.db", Clock()
     victim, others = await _fill(path, clock)
     _poison(path, GARBAGE[what], victim)
+    found = scan(path)  # some of it is put right by what a server does with it
 
     async with _live(path, clock) as node:
         # Somebody asks for the poisoned run, and works for it, all the time.
@@ -191,8 +178,8 @@ async def test_others_go_on(tmp_path: Path, what: str, report: Callable[..., Non
         quarantined = await node.engine.quarantine.rows()
 
     assert {name: loop["errors"] for name, loop in loops.items()} == dict.fromkeys(loops, 0)
-    found = scan(path) + [f"quarantined: {row}" for row in quarantined]
-    assert bool(found) or what in UNSEEN, "doctor says nothing of it"
+    found += scan(path) + [f"quarantined: {row}" for row in quarantined]
+    assert found, "doctor says nothing of it"
     report(
         oracle="other runs, begun before and after, with every operator that waits",
         rule=f"they end within {OTHERS_S:g} s, no loop has an error, doctor finds the row",

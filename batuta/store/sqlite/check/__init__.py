@@ -1,0 +1,1 @@
+"""What `batuta doctor` holds a SQLite database against."""
