@@ -8,7 +8,7 @@ in-sync replicas, so what comes twice comes from us having been stopped.
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batuta.model.error import InvalidError
 from batuta.sinks.base import Record, SinkError
@@ -106,7 +106,7 @@ class KafkaSink:
         producer, self._producer = self._producer, None
         if producer is not None:
             if self._has_failed:
-                await _give_up(producer)
+                await _abandon(producer)
             await producer.stop()
 
     async def _partitions_of(self, topic: str) -> list[int]:
@@ -165,12 +165,21 @@ class KafkaSink:
             await admin.close()
 
 
-async def _give_up(producer: "AIOKafkaProducer") -> None:
-    """Let what is under way fail: stopping waits for it, as long as the broker is away."""
-    # An idempotent producer never lets a batch expire, and has no public way to be told to; one
-    # without a manager of ids does, as soon as its connections are closed.
-    producer._sender._txn_manager = None  # noqa: SLF001
-    await producer.client.close()
+async def _abandon(producer: "AIOKafkaProducer") -> None:
+    """End what a producer has under way, so that stopping it waits for nothing.
+
+    An idempotent producer never lets a batch expire: it would try for ever, and its `stop` would
+    wait for that. There is no public way to end it, so its tasks are cancelled by their name.
+    """
+    sending = [task for task in asyncio.all_tasks() if _is_sending(task)]
+    for task in sending:
+        task.cancel()
+    await asyncio.gather(*sending, return_exceptions=True)
+    producer._message_accumulator.fail_all(SinkError("given up"))  # noqa: SLF001
+
+
+def _is_sending(task: "asyncio.Task[Any]") -> bool:
+    return getattr(task.get_coro(), "__qualname__", "").startswith("Sender._")
 
 
 def _append(batch: "BatchBuilder", record: Record) -> bool:

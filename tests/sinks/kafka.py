@@ -37,6 +37,12 @@ class MockCluster:
         """Be back, with all records."""
         self._library.rd_kafka_mock_broker_set_up(ctypes.c_void_p(self._cluster), BROKER)
 
+    def hang(self, answer_ms: int) -> None:
+        """Take connections and requests, and answer only after so long."""
+        self._library.rd_kafka_mock_broker_set_rtt(
+            ctypes.c_void_p(self._cluster), BROKER, answer_ms
+        )
+
     def close(self) -> None:
         """End it."""
         self._library.rd_kafka_mock_cluster_destroy(ctypes.c_void_p(self._cluster))
