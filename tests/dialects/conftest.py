@@ -52,10 +52,11 @@ async def served(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     has_workers: bool = True,
     now_ms: Callable[[], int] | None = None,
+    node: str = "n",
     **host_fields: Any,
 ) -> AsyncIterator[Served]:
     """Give a server on a store that somebody else closes; the host has what more is said."""
-    engine = Engine(store, now_ms=now_ms or StoreClock().now_ms, scripts=NoScripts())
+    engine = Engine(store, now_ms=now_ms or StoreClock().now_ms, scripts=NoScripts(), node=node)
     if not store.is_shared:
         await engine.take_back_local_leases()
     engine.start_loops()
