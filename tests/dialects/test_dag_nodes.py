@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.dialects.conftest import Served
+from tests.dialects.conftest import Served, memory, served
 from tests.dialects.graphs import ended, graph, kept, node, started, words
 
 
@@ -139,3 +139,85 @@ async def test_a_node_left_out_is_shown_by_the_engine_in_its_turn(server: Served
     [left] = [task for task in tasks if task["status"] == "SKIPPED"]
     assert left["referenceTaskName"] == "no"
     assert "left out" in left["reasonForIncompletion"]
+
+
+async def test_templates_of_calls_are_kept_changed_grouped_and_removed(server: Served) -> None:
+    given = {"name": "Ask", "category": "Own", "url": "http://example.com/{{x}}", "method": "GET"}
+
+    made = await server.ask("POST /api-templates", {**given, "headers": [{"key": "a"}]})
+    where = f"/api-templates/{made.json['id']}"
+    changed = await server.ask(f"PUT {where}", {"name": "Ask twice", "id": made.json["id"]})
+    listed = (await server.ask("GET /api-templates")).json
+    grouped = (await server.ask("GET /api-templates/grouped")).json
+
+    assert made.status == 201
+    assert made.json.items() >= {**given, "isBundled": False}.items()
+    assert changed.json["name"] == "Ask twice"
+    assert changed.json["headers"] == [{"key": "a"}]
+    assert listed[0] == (await server.ask(f"GET {where}")).json == changed.json
+    assert [one["id"] for one in grouped["Own"]] == [made.json["id"]]
+    assert len(grouped["Mock services"]) == len(listed) - 1
+    assert (await server.ask(f"DELETE {where}")).json == {"deleted": True}
+    gone = await server.ask(f"GET {where}")
+    assert (gone.status, gone.json["message"]) == (404, "API template not found")
+
+
+async def test_each_bundled_template_is_a_call_that_succeeds(server: Served) -> None:
+    templates = (await server.ask("GET /api-templates")).json
+    assert all(one["isBundled"] for one in templates)
+    nodes = [
+        node(
+            one["id"],
+            "apiCall",
+            **{k: one[k] for k in ("url", "method", "bodyTemplate") if k in one},
+        )
+        for one in templates
+    ]
+
+    shown = await ended(server, graph(nodes), {"city": "Oslo", "zone": "lobby"})
+
+    said = [one["message"] for one in shown["logs"] if one["type"] == "node-output"]
+    assert len(said) == len(nodes)
+    assert all(" 200 " in one for one in said), said
+
+
+async def test_a_bundled_template_stays_as_it_is(server: Served) -> None:
+    for line in ("PUT /api-templates/test-weather", "DELETE /api-templates/test-weather"):
+        answer = await server.ask(line, {"name": "mine"})
+        assert (answer.status, answer.json["error"]) == (409, "Conflict")
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ([], "the body must be an object"),
+        ({"name": "x"}, "url must be a string that is not empty"),
+        ({"url": "x"}, "name must be a string that is not empty"),
+        ({"name": "x", "url": 1}, "url must be a string"),
+        ({"name": "x", "url": "y", "headers": {}}, "headers must be an array"),
+        ({"name": "x", "url": "y", "timeoutMs": True}, "timeoutMs must be a positive number"),
+        ({"name": "x", "url": "y", "colour": 1}, "colour should not exist"),
+    ],
+)
+async def test_a_template_that_cannot_be_a_call_is_refused(
+    server: Served, body: Any, told: str
+) -> None:
+    answer = await server.ask("POST /api-templates", body)
+
+    assert answer.status == 400
+    assert told in answer.json["message"]
+
+
+async def test_the_queues_are_shown_with_what_waits_and_what_is_in_hand() -> None:
+    store = memory()
+    async with served(store, has_workers=False) as server:
+        await started(server, graph([node("a"), node("b"), node("c")]))
+        await server.engine.poll("workflow-tasks", worker_id="w", count=1, wait_ms=0)
+
+        shown = (await server.ask("GET /workflows/queues")).json
+
+    await store.close()
+    assert shown == [
+        {"name": "workflow-tasks", "waiting": 2, "active": 1},
+        {"name": "workflow-dependencies", "waiting": 0, "active": 0},
+    ]

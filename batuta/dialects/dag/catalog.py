@@ -1,4 +1,6 @@
-"""Where workflows are kept: documents of the engine's catalogue, by id."""
+"""Where workflows and templates are kept: documents of the engine's catalogue, by id."""
+
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -6,54 +8,81 @@ from batuta.dialects.dag.definition import Workflow
 from batuta.model.error import NotFoundError
 from batuta.store.base import Catalog, Document
 
-KIND = "dag_workflow"
 
-_decoder = msgspec.json.Decoder(Workflow)
+class Identified(Protocol):
+    """What is kept: it has an id, and says in Unix ms when it was made and changed."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def created_at(self) -> int:
+        """When it was made."""
+
+    @property
+    def updated_at(self) -> int:
+        """When it was changed last."""
 
 
-class Workflows:
-    """The workflows of this dialect."""
+_Item = TypeVar("_Item", bound=Identified)
 
-    def __init__(self, catalog: Catalog) -> None:
+
+class Kept(Generic[_Item]):
+    """The documents of one kind.
+
+    Args:
+        kind: The engine's word for them.
+        word: What one is called where it is missing.
+    """
+
+    def __init__(self, catalog: Catalog, kind: str, item: type[_Item], word: str) -> None:
         self._catalog = catalog
+        self._kind = kind
+        self._decoder = msgspec.json.Decoder(item)
+        self._word = word
 
-    async def all(self) -> list[Workflow]:
-        """Return all workflows, the one changed last first."""
-        documents = await self._catalog.list_documents(KIND)
-        found = [_decoder.decode(one.body) for one in documents]
+    async def all(self) -> list[_Item]:
+        """Return all of them, the one changed last first."""
+        documents = await self._catalog.list_documents(self._kind)
+        found = [self._decoder.decode(one.body) for one in documents]
         return sorted(found, key=lambda one: (-one.updated_at, one.id))
 
-    async def find(self, workflow_id: str) -> Workflow:
-        """Return a workflow.
+    async def find(self, item_id: str) -> _Item:
+        """Return one of them.
 
         Raises:
             NotFoundError: There is none with this id.
         """
-        return _decoder.decode(await self.document(workflow_id))
+        return self.read(await self.document(item_id))
 
-    async def document(self, workflow_id: str) -> bytes:
-        """Return a workflow as it is kept; as ``find``."""
-        document = await self._catalog.get_document(KIND, workflow_id)
+    async def document(self, item_id: str) -> bytes:
+        """Return one as it is kept; as ``find``."""
+        document = await self._catalog.get_document(self._kind, item_id)
         if document is None:
-            raise NotFoundError("Workflow not found")
+            raise NotFoundError(f"{self._word} not found")
         return document.body
 
-    @staticmethod
-    def read(document: bytes) -> Workflow:
+    def read(self, document: bytes) -> _Item:
         """Read what ``document`` returned."""
-        return _decoder.decode(document)
+        return self._decoder.decode(document)
 
-    async def put(self, workflow: Workflow) -> None:
-        """Keep a workflow, in the place of one with its id."""
+    async def put(self, item: _Item) -> None:
+        """Keep it, in the place of one with its id."""
         document = Document(
-            kind=KIND,
-            name=workflow.id,
-            body=msgspec.json.encode(workflow),
-            created_at_ms=workflow.created_at,
-            updated_at_ms=workflow.updated_at,
+            kind=self._kind,
+            name=item.id,
+            body=msgspec.json.encode(item),
+            created_at_ms=item.created_at,
+            updated_at_ms=item.updated_at,
         )
         await self._catalog.put_documents([document], overwrite=True)
 
-    async def remove(self, workflow_id: str) -> None:
-        """Remove a workflow, if there is one with this id; its runs go on."""
-        await self._catalog.delete_document(KIND, workflow_id)
+    async def remove(self, item_id: str) -> None:
+        """Remove it, if there is one with this id; runs of a workflow go on."""
+        await self._catalog.delete_document(self._kind, item_id)
+
+
+def workflows(catalog: Catalog) -> Kept[Workflow]:
+    """Return the workflows of this dialect."""
+    return Kept(catalog, "dag_workflow", Workflow, "Workflow")

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from batuta.dialects.dag.logic import DEPTH_MAX, levels
 from batuta.model.error import Fault, InvalidError
 
 NODES_MAX = 1_000  # of a workflow; each is a task of a run
@@ -99,6 +100,21 @@ def _check_node(node: Any, place: str, faults: list[Fault]) -> None:
         for name in _LISTS
         if not isinstance(config.get(name), list | None)
     )
+    _check_rules(config, f"{place}.base.config", faults)
+
+
+def _check_rules(value: Any, place: str, faults: list[Fault]) -> None:
+    """Find rules in a config that nest deeper than they can be evaluated."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_rules(item, f"{place}.{index}", faults)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name != "validationLogic":
+                _check_rules(item, f"{place}.{name}"[:NAME_CHARACTERS_MAX], faults)
+            elif levels(item) > DEPTH_MAX:
+                message = f"must not nest deeper than {DEPTH_MAX} levels"
+                faults.append(Fault(f"{place}.{name}", message))
 
 
 def _check_edge(edge: Any, place: str, faults: list[Fault]) -> None:

@@ -10,11 +10,12 @@ from batuta.api.dispatch.mount import Mount, PassOnError
 from batuta.api.request import Reply, Request, Route, json_reply, read_body
 from batuta.dialects.base import Dialect, Host
 from batuta.dialects.dag.call import Caller
-from batuta.dialects.dag.catalog import Workflows
+from batuta.dialects.dag.catalog import workflows
 from batuta.dialects.dag.definition import read_workflow
-from batuta.dialects.dag.lower import lowered
+from batuta.dialects.dag.lower import TASKS, lowered
 from batuta.dialects.dag.mock import mock_answer, paths
 from batuta.dialects.dag.node import node_function
+from batuta.dialects.dag.template import TemplateRoutes
 from batuta.dialects.dag.view import (
     decoded,
     logs_of,
@@ -36,6 +37,8 @@ from batuta.runtime.waiting import WAIT_S_MAX
 NAME = "dag"
 CREATED = 201
 RUNS_LISTED_MAX = 100  # of one workflow, the newest
+DEPENDENCIES = "workflow-dependencies"  # the original's second queue
+_EMPTY = {"waiting": 0, "active": 0}
 CANCELLED = "Workflow run cancelled"
 
 
@@ -54,7 +57,8 @@ class _Front:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._workflows = Workflows(engine.catalog)
+        self._workflows = workflows(engine.catalog)
+        self._templates = TemplateRoutes(engine)
 
     def routes(self) -> tuple[Route, ...]:
         """Return the rows of this dialect."""
@@ -76,6 +80,8 @@ class _Front:
             ("GET", "/workflows/runs/{runId}/status", self.status, "Show a run of a graph"),
             ("GET", "/workflows/runs/{runId}/logs", self.logs, "Show the logs of a run"),
             ("POST", "/workflows/runs/{runId}/cancel", self.cancel, "Cancel a run of a graph"),
+            ("GET", "/workflows/queues", self.queues, "Show the queues of graphs"),
+            *self._templates.rows(),
             *((method, path, self.mock, "The mock service") for method, path in paths()),
         )
         return tuple(
@@ -168,6 +174,16 @@ class _Front:
         workflow_id = run.workflow.workflow_id
         await self._engine.control(TerminateWorkflow(workflow_id=workflow_id, reason=CANCELLED))
         return json_reply({"cancelled": True}, CREATED)
+
+    async def queues(self, _: Request) -> Reply:
+        """GET /workflows/queues: what waits, and what is in workers' hands.
+
+        The second queue is always empty: what runs next is decided in the commit that ends a node.
+        """
+        found = {one.queue: one for one in (await self._engine.status()).queues}
+        tasks = found.get(TASKS)
+        counts = {"waiting": tasks.ready, "active": tasks.leased} if tasks else _EMPTY
+        return json_reply([{"name": TASKS, **counts}, {"name": DEPENDENCIES, **_EMPTY}])
 
     async def mock(self, request: Request) -> Reply:
         """The bundled mock service."""

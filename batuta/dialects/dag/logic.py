@@ -20,6 +20,9 @@ from batuta.dialects.dag.text import value_at
 
 DEPTH_MAX = 50  # levels of a rule; each costs frames of Python's stack
 ITEMS_MAX = 100_000  # evaluations of one rule; nested loops over long lists cost seconds
+TEXT_CHARACTERS_MAX = 1_000_000  # that `cat` makes; a loop over its own result doubles it each time
+SIZE_PER_STEP = 1_000  # characters or items of a value that cost as much as an evaluation
+_SHOWN_MAX = 200  # characters of values that a message repeats
 
 
 class LogicError(Exception):
@@ -35,9 +38,7 @@ class _Evaluation:
     def value(self, rule: Any, data: Any, depth: int = 0) -> Any:
         if depth > DEPTH_MAX:
             raise LogicError(f"the rule nests deeper than {DEPTH_MAX} levels")
-        self.left -= 1
-        if self.left < 0:
-            raise LogicError(f"the rule takes more than {ITEMS_MAX} steps")
+        self.charge(1)
         if isinstance(rule, list):
             return [self.value(item, data, depth + 1) for item in rule]
         if not isinstance(rule, dict) or len(rule) != 1:
@@ -51,10 +52,30 @@ class _Evaluation:
         if operator is None:
             raise LogicError(f"Unrecognized operation {name}")
         values = [self.value(item, data, depth + 1) for item in listed]
+        self.charge(sum(len(v) for v in values if isinstance(v, str | list)) // SIZE_PER_STEP)
         try:
             return operator(values, data)
-        except (IndexError, TypeError, ValueError) as error:
-            raise LogicError(f"{name} cannot be applied to {values!r}: {error}") from error
+        except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+            shown = repr(values)[:_SHOWN_MAX]
+            raise LogicError(f"{name} cannot be applied to {shown}: {error}") from error
+
+    def charge(self, steps: int) -> None:
+        """Note what has been done; refuse to go on beyond the limit."""
+        self.left -= steps
+        if self.left < 0:
+            raise LogicError(f"the rule takes more than {ITEMS_MAX} steps")
+
+    def weigh(self, value: Any) -> Any:
+        """Charge for all that is in a value, which may have itself in it many times; return it."""
+        waiting = [value]
+        while waiting:
+            found = waiting.pop()
+            self.charge(1)
+            if isinstance(found, list):
+                waiting += found
+            elif isinstance(found, dict):
+                waiting += found.values()
+        return value
 
 
 def evaluate(rule: Any, data: Any) -> Any:
@@ -65,6 +86,18 @@ def evaluate(rule: Any, data: Any) -> Any:
     """
     found = to_result(_Evaluation().value(rule, data))
     return None if found is UNDEFINED else found
+
+
+def levels(rule: Any) -> int:
+    """Return how deep a rule nests; beyond DEPTH_MAX it cannot be evaluated."""
+    if isinstance(rule, dict) and len(rule) == 1:
+        [given] = rule.values()
+        inner = given if isinstance(given, list) else [given]
+    elif isinstance(rule, list):
+        inner = rule
+    else:
+        return 0
+    return 1 + max((levels(item) for item in inner), default=0)
 
 
 def holds(value: Any) -> bool:
@@ -118,8 +151,8 @@ def _map(run: _Evaluation, rules: list[Any], data: Any, depth: int) -> list[Any]
 def _reduce(run: _Evaluation, rules: list[Any], data: Any, depth: int) -> Any:
     start = run.value(rules[2], data, depth) if len(rules) > 2 else None
     return reduce(
-        lambda so_far, item: run.value(
-            _second(rules), {"current": item, "accumulator": so_far}, depth
+        lambda so_far, item: run.weigh(
+            run.value(_second(rules), {"current": item, "accumulator": so_far}, depth)
         ),
         _items(run, rules, data, depth),
         start,
@@ -202,10 +235,22 @@ def _substr(values: list[Any], _: Any) -> str:
     return rest[:length] if length >= 0 else rest[: max(len(rest) + length, 0)]
 
 
+def _cat(values: list[Any], _: Any) -> str:
+    texts, left = [], TEXT_CHARACTERS_MAX
+    for value in values:
+        texts.append(to_text(value))
+        left -= len(texts[-1])
+        if left < 0:
+            raise LogicError(f"the rule makes a text of more than {TEXT_CHARACTERS_MAX} characters")
+    return "".join(texts)
+
+
 def _merge(values: list[Any], _: Any) -> list[Any]:
     merged: list[Any] = []
     for value in values:
         merged.extend(value if isinstance(value, list) else [value])
+        if len(merged) > ITEMS_MAX:
+            raise LogicError(f"the rule makes a list of more than {ITEMS_MAX} items")
     return merged
 
 
@@ -236,7 +281,7 @@ _PLAIN: dict[str, Callable[[list[Any], Any], Any]] = {
     "/": lambda values, _: OPERATORS["/"](values[0], values[1]),
     "%": lambda values, _: OPERATORS["%"](values[0], values[1]),
     "in": _in,
-    "cat": lambda values, _: "".join(to_text(value) for value in values),
+    "cat": _cat,
     "substr": _substr,
     "merge": _merge,
     "log": lambda values, _: values[0] if values else None,
