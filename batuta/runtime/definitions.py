@@ -34,6 +34,7 @@ GRAPHS_BYTES_MAX = 64 * 1024 * 1024  # of snapshots whose graphs stay in memory
 GRAPH_BYTES_FACTOR = 12  # memory of a graph for each byte of its snapshot, measured
 LATEST = 0
 MADE = -1  # in place of a version: a definition that is registered nowhere
+STORED_MAX = 100_000  # snapshots known to be stored; some front doors make one for each run
 LOOKED_UP_MAX = 8  # task definitions read one by one; more are picked from the list of all
 WARNINGS_LOGGED_MAX = 20  # of one definition at its registration; lint tells all
 PIN_MS_MAX = 1_000  # how long a node starts what another node has registered anew meanwhile
@@ -253,6 +254,8 @@ class Definitions:
         digest = blake2b(body, digest_size=16).hexdigest()
         if digest not in self._stored:
             await self._catalog.put_snapshot(digest, body)
+            if len(self._stored) >= STORED_MAX:
+                self._stored.clear()  # each is put once more, which is the same
             self._stored.add(digest)
         if digest not in self._graphs:
             self._keep(digest, body)

@@ -65,6 +65,10 @@ class Mounts:
         # below the API, which has the most requests, a mount claims its own few paths only
         self._below_api = tuple(one.partition("{")[0] for one in paths if one.startswith(API))
         self._firsts = {one.split("/", 2)[1] for one in paths if not one.startswith(API)}
+        self._claimants: dict[str, list[Mount]] = {}  # by the first segment of a path
+        for mount in mounts:
+            for first in {route.path.split("/", 2)[1] for route in mount.routes}:
+                self._claimants.setdefault(first, []).append(mount)
         self._firsts.add(PREFIX.strip("/"))
         self._uploads = {
             prefix + path
@@ -119,12 +123,7 @@ class Mounts:
         only = self._ports.get((scope.get("server") or ("", 0))[1])
         if only is not None:
             return [self._mounts[only]]
-        first = path[1:].partition("/")[0]
-        return [
-            mount
-            for mount in self._mounts.values()
-            if any(route.path.split("/", 2)[1] == first for route in mount.routes)
-        ]
+        return self._claimants.get(path[1:].partition("/")[0], [])
 
 
 def _nothing(request: Request) -> HttpError:
