@@ -119,6 +119,8 @@ async def _tell(task: TaskContext, host: Host) -> Outcome:
     if not host.flow_callback_secret:
         return _failed("the setting flow_callback_secret is empty, so nothing can be signed")
     workflow = run.workflow
+    if not workflow.status.is_terminal:
+        return _failed("the run was opened again; its next end is told")
     # One that ends a second time, after a retry, is another message.
     message_id = f"{workflow.workflow_id}.{workflow.epoch}"
     at_ms = wall_ms()

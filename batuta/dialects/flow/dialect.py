@@ -1,6 +1,9 @@
 """The routes of the flow builder, with its own words and its error body. Source: S0.1."""
 
+from hashlib import sha256
 from typing import Any
+
+import msgspec
 
 from batuta.api.body import decode_whole
 from batuta.api.dispatch.mount import Mount
@@ -15,11 +18,11 @@ from batuta.dialects.flow.lower import lowered, missing_types, task_defs
 from batuta.dialects.flow.template import line_of, templates
 from batuta.dialects.flow.view import results_of, status_of, word_of
 from batuta.model.command import TerminateWorkflow
-from batuta.model.definition import WorkflowDef
 from batuta.model.error import BatutaError, ConflictError, Fault, InvalidError, NotFoundError
 from batuta.model.execution import WorkflowStatus
 from batuta.model.payload import Payload
 from batuta.runtime.clock import wall_ms
+from batuta.runtime.definitions import MADE
 from batuta.runtime.view import RunView, StartRequest
 from batuta.workers.function import TaskFunction
 from batuta.workers.media.ai import Services
@@ -178,20 +181,28 @@ class _Front:
         if url and not self._has_secret:
             refuse([Fault("callbackUrl", "needs the setting flow_callback_secret, to be signed")])
         self._check_types(nodes)
-        flow = lowered(nodes)
-        await self._register(nodes)
         if not url:
-            workflow_id = await self._start(flow, {"workflowName": name})
+            workflow_id = await self._start("plain", nodes, {"workflowName": name})
         else:
-            around = await self._start(wrapped(flow), {"workflowName": name, "callbackUrl": url})
-            workflow_id = await self._inner(around)
+            given = {"workflowName": name, "callbackUrl": url}
+            workflow_id = await self._inner(await self._start("wrapped", nodes, given))
         return json_reply({"success": True, "workflowId": workflow_id, "message": QUEUED})
 
-    async def _start(self, definition: WorkflowDef, given: dict[str, Any]) -> str:
+    async def _start(self, form: str, nodes: list[Node], given: dict[str, Any]) -> str:
+        """Start nodes; what was started shortly before is not made a definition again."""
+        definitions = self._engine.definitions
+        key = f"{NAME} {form} {sha256(msgspec.json.encode(nodes)).hexdigest()}"
+        pinned = definitions.pinned(key, MADE)
+        if pinned is None:
+            flow = lowered(nodes)
+            await self._register(nodes)
+            made = flow if form == "plain" else wrapped(flow)
+            pinned = await definitions.pin_made(key, lambda: made)
+        graph = await definitions.graph(pinned.definition)
         return await self._engine.start(
             StartRequest(
-                name=definition.name,
-                definition=definition,
+                name=graph.definition.name,
+                pinned=pinned,
                 input=Payload.of(given),
                 dialect=NAME,
             )
