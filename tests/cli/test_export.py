@@ -100,6 +100,30 @@ def test_a_sub_workflow_that_is_brought_along_is_made_plain_too() -> None:
     assert made["tasks"][0]["inputParameters"] == child["inputParameters"]
 
 
+def test_a_workflow_that_is_started_and_brought_along_is_made_plain_too() -> None:
+    start = {"startWorkflow": {"name": "two", "workflowDef": dag()}}
+    task = {"name": "s", "taskReferenceName": "s", "type": "START_WORKFLOW"}
+
+    [made] = exported(
+        [{"name": "w", "version": 1, "tasks": [{**task, "inputParameters": start}]}], []
+    ).workflows
+
+    inner = made["tasks"][0]["inputParameters"]["startWorkflow"]["workflowDef"]
+    assert is_plain(inner)
+    assert inner["tasks"][0]["taskReferenceName"] == "a"
+
+
+def test_a_dynamic_fork_that_brings_a_dag_along_is_refused_by_name() -> None:
+    given = {"tasks": dag()["tasks"], "inputs": {}}
+    names = {"dynamicForkTasksParam": "tasks", "dynamicForkTasksInputParamName": "inputs"}
+    fork = {"name": "f", "taskReferenceName": "f", "type": "FORK_JOIN_DYNAMIC", **names}
+    join = {"name": "j", "taskReferenceName": "j", "type": "JOIN"}
+    tasks = [{**fork, "inputParameters": given}, join]
+
+    with pytest.raises(InvalidError, match=r"dynamic fork 'f' brings a DAG along"):
+        exported([{"name": "w", "version": 1, "tasks": tasks}], [])
+
+
 def test_a_file_is_exported_to_the_screen_and_to_a_folder(tmp_path: Path) -> None:
     path = write(tmp_path / "two.json", dag(retention={"default": {"days": 1}}))
 

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import threading
 import time
 import urllib.request
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ import pytest
 from tests.cli import live
 from tests.dialects.graphs import graph, node
 
+BUNDLED = Path(__file__).parents[3] / "shared" / "data" / "s1"
 RUNS = 200
 LEASE_S = 2  # in the server whose worker dies; 30 otherwise, as its definition says
 # Read by each Python that starts in the folder's reach: nobody would wait for 30 s in a test.
@@ -137,6 +140,23 @@ def call(target: Target, node_id: str) -> dict[str, Any]:
     return node(node_id, "apiCall", url=f"{target.url}/{node_id}", timeoutMs=60_000)
 
 
+def test_s1_01_a_start_answers_within_50_ms_while_a_node_sleeps(url: str, target: Target) -> None:
+    target.gate.clear()
+    workflow_id = kept(url, graph([call(target, "a")]))
+    with worker(url, 20):
+        took_s = []
+        for _ in range(20):
+            began_s = time.monotonic()
+            run_id = started(url, workflow_id)
+            took_s.append(time.monotonic() - began_s)
+            assert str(uuid.UUID(run_id)) == run_id
+
+        live.wait_until(lambda: target.now == 20)
+        target.gate.set()
+        assert ended(url, run_id)["status"] == "succeeded"
+    assert min(took_s) < 0.05, "the quickest: the machine is shared"
+
+
 def test_s1_04_ten_nodes_overlap_in_two_workers_of_five(url: str, target: Target) -> None:
     target.gate.clear()
     nodes = [call(target, f"n{number}") for number in range(10)]
@@ -239,6 +259,27 @@ def test_s1_17_a_third_worker_raises_the_rate_and_nothing_is_lost_or_doubled(
     assert {one["status"] for one in shown} == {"succeeded"}
     assert len(target.calls) == 1_000
     assert set(target.calls.values()) == {1}
+
+
+@pytest.mark.skipif(not BUNDLED.is_dir(), reason=f"{BUNDLED} is not there")
+def test_s1_19_the_bundled_workflows_call_this_server_on_whatever_port_it_has(
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    files = sorted(BUNDLED.glob("*.json"))
+    given = {"city": "Dubai", "zone": "lobby", "title": "CTO"}
+    with live.server(tmp_path / "runs.db", port=port, API_PORT=str(port)) as url:
+        for path in files:
+            workflow_id = kept(url, json.loads(path.read_text("utf-8")))
+
+            answer = ask(url, "POST", f"/workflows/{workflow_id}/execute", {"input": given})
+
+            assert answer["status"] == "succeeded", path.name
+            kinds = [log["kind"] for log in answer["logs"]]
+            assert "api-error" not in kinds, answer["logs"]
+    assert len(files) == 7
 
 
 def rate_of(target: Target, seconds: float) -> float:

@@ -14,7 +14,7 @@ from batuta.core.dag.plain import plain_dag
 from batuta.core.definition.normalize import faults_text, read_workflow_def, to_document
 from batuta.core.definition.validate import validate_workflow_def
 from batuta.model.definition import RESPONSE_TIMEOUT_SECONDS
-from batuta.model.error import InvalidError
+from batuta.model.error import Fault, InvalidError
 
 Document = dict[str, Any]
 # What a node may say of its attempts here, and Conductor reads from its task definition only.
@@ -119,6 +119,11 @@ class _Plain:
             self._wait(plain, ref)
         elif kind == "SUB_WORKFLOW":
             self._child(plain, ref)
+        elif kind == "START_WORKFLOW":
+            self._other(plain)
+        elif kind == "FORK_JOIN_DYNAMIC" and _has_dag(plain.get("inputParameters")):
+            message = f"dynamic fork {ref!r} brings a DAG along; put it into a sub-workflow"
+            raise InvalidError(message, [Fault(ref, message)])
         elif kind == "DO_WHILE" and plain.get("loopCondition") is None:
             plain["loopCondition"] = "true"
             self._note(f"loop {ref!r} has items only; its loopCondition is now always true")
@@ -155,6 +160,15 @@ class _Plain:
             plain["inputParameters"] = found["inputParameters"]
             self._note(f"SUB_WORKFLOW {ref!r}: its workflow is now named by subWorkflowParam")
 
+    def _other(self, plain: Document) -> None:
+        """Make the definition plain that a START_WORKFLOW brings along."""
+        given = plain.get("inputParameters") or {}
+        start = given.get("startWorkflow")
+        inline = start.get("workflowDef") if isinstance(start, dict) else None
+        if isinstance(start, dict) and isinstance(inline, dict):
+            made = _Plain(inline, self._known, self._told).run()
+            plain["inputParameters"] = {**given, "startWorkflow": {**start, "workflowDef": made}}
+
     def _overrides(self, plain: Document, ref: str) -> None:
         """Have the task definition say what a node says of its attempts."""
         said = {key: plain[key] for key in OVERRIDES if plain.get(key) is not None}
@@ -189,7 +203,9 @@ class _Plain:
 def _replaced(value: Any, patterns: tuple[tuple[re.Pattern[str], str], ...], key: str = "") -> Any:
     if isinstance(value, dict):
         return {
-            name: inner if name == "workflowDefinition" else _replaced(inner, patterns, name)
+            name: inner
+            if name in {"workflowDefinition", "workflowDef"}
+            else _replaced(inner, patterns, name)
             for name, inner in value.items()
         }
     if isinstance(value, list):
@@ -199,6 +215,13 @@ def _replaced(value: Any, patterns: tuple[tuple[re.Pattern[str], str], ...], key
     (expression, new), (condition, _) = patterns
     found = expression.sub(new, value)
     return condition.sub(new, found) if key == "loopCondition" else found
+
+
+def _has_dag(value: Any) -> bool:
+    """Say whether a task of type DAG stands somewhere in an input."""
+    if isinstance(value, dict):
+        return value.get("type") == "DAG" or any(map(_has_dag, value.values()))
+    return isinstance(value, list) and any(map(_has_dag, value))
 
 
 def _lists_of(task: Document) -> Iterator[list[Document]]:
