@@ -1,5 +1,6 @@
 """Telling that a flow has ended: signed, however it ended, until it is taken."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -199,3 +200,29 @@ def test_a_secret_that_is_no_base64_is_taken_as_it_is(secret: str) -> None:
 
     expected = f"v1,{base64.b64encode(digest).decode()}"
     assert callback.signature(secret, "id", 5, b"{}") == expected
+
+
+async def test_a_flow_that_was_opened_again_is_told_of_at_its_next_end(
+    store: MemoryStore, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback, "RETRY_DELAY_SECONDS", 1)
+    async with served(store, flow_callback_secret=SECRET, has_workers=False) as first:
+        async with doing(first, boom=boom):
+            workflow_id = await started(first, node("a", "boom"), callbackUrl=f"{target.url}/json")
+            await first.ended(workflow_id)
+        await first.ask(f"POST /api/workflow/{workflow_id}/retry")
+
+    async with served(store, flow_callback_secret=SECRET) as second:
+        around = (await second.ask(f"GET /api/workflow/{workflow_id}")).json["parentWorkflowId"]
+        async with asyncio.timeout(20):
+            while True:
+                tasks = (await second.ask(f"GET /api/workflow/{around}")).json["tasks"]
+                if tasks[1]["status"] == "FAILED":
+                    break
+                await asyncio.sleep(0.01)
+        assert "opened again" in tasks[1]["reasonForIncompletion"]
+        async with doing(second, boom=echo):
+            await told(second, workflow_id)
+
+    found = message(target)
+    assert (found["type"], found["data"]["nodeCount"]) == ("workflow.completed", 2)
