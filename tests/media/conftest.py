@@ -97,7 +97,7 @@ async def do(
 ) -> Done:
     """Do a task until it has ended; each time it is offered again it has only its output."""
     steps: list[Outcome] = []
-    output = b"{}"
+    output = more.pop("output", b"{}")
     while len(steps) < STEPS_MAX:
         found = await step(services, node, config, execution, output=output, **more)
         steps.append(found)

@@ -268,6 +268,28 @@ async def test_words_of_a_config_are_no_arguments_of_ffmpeg(
     assert why in (done.reason or "")
 
 
+async def test_all_that_a_film_is_made_of_has_a_limit_too(
+    monkeypatch: pytest.MonkeyPatch, services: Services, media: MediaFiles, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cut, "WORK_FILES", 0.004)
+    urls = [await film(media, tmp_path, color=color) for color in (RED, BLUE, "white", "black")]
+
+    done = await do(services, "clip_merger", {"clips": urls})
+
+    assert done.status == "FAILED_WITH_TERMINAL_ERROR"
+    assert "a file is larger than" in (done.reason or "")
+
+
+async def test_a_picture_that_would_fill_the_memory_is_not_unpacked(
+    monkeypatch: pytest.MonkeyPatch, services: Services, media: MediaFiles, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ffmpeg, "_READ", (*ffmpeg._READ[:-1], "2000"))
+
+    done = await do(services, "clip_merger", {"clips": [await film(media, tmp_path)]})
+
+    assert done.status == "FAILED_WITH_TERMINAL_ERROR"
+
+
 async def test_the_folder_of_work_is_gone_afterwards(
     monkeypatch: pytest.MonkeyPatch, services: Services, media: MediaFiles, tmp_path: Path
 ) -> None:

@@ -7,11 +7,12 @@ import pytest
 from aiohttp import web
 
 from batuta.store.blob.media import MediaFiles
+from batuta.workers.media import worker
 from batuta.workers.media.ai import Ai, Services
 from batuta.workers.media.call import NodeError, TroubleError
 from batuta.workers.media.provider import ask as asking
 from batuta.workers.media.provider.fal import SLOW_FACTOR, SOON_COUNT, queued
-from batuta.workers.media.worker import TRIES_MAX
+from batuta.workers.media.worker import PARALLEL_MAX, TRIES_MAX
 from batuta.workers.system.target import targets_of
 from tests.media.conftest import PARALLEL, do, live, step
 from tests.media.providers import FAL_KEY, OPENAI_KEY, Providers
@@ -51,10 +52,8 @@ async def test_a_server_that_starts_anew_asks_for_the_same_request(
     assert progress(first)["state"]["requestId"] == "request-0"
     again = live(media, providers)
     output = first.output or b""
-    for _ in range(3):
-        found = await step(again, "text_to_image", {"prompt": "A fox"}, output=output)
-        output = found.output or b""
-    assert json.loads(output)["imageUrl"].endswith("a.png")
+    done = await do(again, "text_to_image", {"prompt": "A fox"}, output=output)
+    assert done.output["imageUrl"].endswith("a.png")
     assert len(providers.lines("POST")) == 1
 
 
@@ -68,6 +67,54 @@ async def test_what_is_done_is_not_done_again_while_others_wait(
     assert done.output["itemsCount"] == 2
     assert len(providers.lines(SUBMIT)) == 3, "two, and the one that was refused"
     assert len(providers.queued) == 2
+
+
+async def test_of_many_calls_so_many_are_made_at_once_and_then_kept(
+    services: Services, providers: Providers
+) -> None:
+    count = 2 * PARALLEL_MAX + 5
+
+    done = await do(services, "text_to_text", {"prompt": ["a"] * count}, PARALLEL)
+
+    assert done.output["itemsCount"] == len(providers.lines(CHAT)) == count
+    kept = [json.loads(one.output or b"{}").get("progress", []) for one in done.steps]
+    counts = [sum("output" in held for held in one) for one in kept]
+    assert counts == [PARALLEL_MAX, 2 * PARALLEL_MAX, 0]
+
+
+async def test_of_many_calls_in_a_row_those_of_some_seconds_are_kept(
+    monkeypatch: pytest.MonkeyPatch, services: Services, providers: Providers
+) -> None:
+    monkeypatch.setattr(worker, "KEEP_S", 0.0)
+
+    done = await do(services, "text_to_text", {"prompt": ["a", "b", "c"]})
+
+    assert [one.status.value for one in done.steps] == ["IN_PROGRESS", "IN_PROGRESS", "COMPLETED"]
+    assert [said.body["messages"][0]["content"] for said in providers.seen] == ["a", "b", "c"]
+
+
+async def test_of_many_queued_requests_none_waits_until_others_are_done(
+    services: Services, providers: Providers
+) -> None:
+    count = PARALLEL_MAX + 5
+
+    done = await do(services, "text_to_image", {"prompt": ["a"] * count}, PARALLEL)
+
+    assert done.output["itemsCount"] == len(providers.lines(SUBMIT)) == count
+    last = max(at for at, line in enumerate(providers.lines()) if line.startswith("POST"))
+    assert last < 2 * PARALLEL_MAX, "in the second round at the latest"
+
+
+@pytest.mark.parametrize(
+    ("model", "has_temperature"), [("gpt-4o", True), ("gpt-5-mini", False), ("openai/o3", False)]
+)
+async def test_a_model_that_refuses_a_temperature_gets_none(
+    services: Services, providers: Providers, model: str, *, has_temperature: bool
+) -> None:
+    done = await do(services, "text_to_text", {"model": model})
+
+    assert ("temperature" in providers.said(CHAT).body) == has_temperature
+    assert done.output["model"] == model
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504])

@@ -26,6 +26,7 @@ from batuta.workers.outcome import REASON_CHARACTERS_MAX, Outcome
 
 CONCURRENCY = 4  # tasks of one type at once
 PARALLEL_MAX = 16  # calls of one task at once
+KEEP_S = 10.0  # for which calls are made one after the other before what is done is kept
 TRIES_MAX = 4  # of one call that meets trouble, within one attempt
 WAIT_MS_MIN, WAIT_MS_MAX = 10, 600_000  # between two tries
 
@@ -102,22 +103,22 @@ async def do_node(services: Services, node: NodeType, task: TaskContext) -> Outc
 
 
 async def _go_on(asked: Plan, calls: Sequence[Call], kept: list[Progress]) -> None:
-    """Make the calls that are not done; all at once, or the first one and so on while they end."""
+    """Make calls that are not done; many at once, or the first one and so on while they end.
+
+    Not all of many: a server that is killed has to make again what was not kept yet.
+    """
     indexes = [index for index, held in enumerate(kept) if held.output is None]
+    due = [index for index in indexes if kept[index].at_ms <= wall_ms()]
     if not asked.is_parallel:
-        for index in indexes:
+        until_s = asyncio.get_running_loop().time() + KEEP_S
+        for index in indexes if indexes[:1] == due[:1] else ():
             await _step(calls[index], kept[index])
-            if kept[index].output is None:
+            if kept[index].output is None or asyncio.get_running_loop().time() > until_s:
                 return
         return
-    indexes = [index for index in indexes if kept[index].at_ms <= wall_ms()]
-    slots = asyncio.Semaphore(PARALLEL_MAX)
-
-    async def one(index: int) -> None:
-        async with slots:
-            await _step(calls[index], kept[index])
-
-    tasks = [asyncio.ensure_future(one(index)) for index in indexes]
+    due.sort(key=lambda index: kept[index].at_ms)  # what has not begun before what is asked again
+    some = due[:PARALLEL_MAX]
+    tasks = [asyncio.ensure_future(_step(calls[index], kept[index])) for index in some]
     try:
         await asyncio.gather(*tasks)
     finally:
@@ -151,7 +152,8 @@ def _outcome(node: NodeType, asked: Plan, kept: Sequence[Progress]) -> Outcome:
     lost = next((held for held in open_ if held.tries >= TRIES_MAX), None)
     if lost is not None:
         return Outcome(status=TaskStatus.FAILED, reason=lost.trouble[:REASON_CHARACTERS_MAX])
-    waits_ms = [held.at_ms - wall_ms() for held in open_ if held.at_ms]
+    open_ = open_ if asked.is_parallel else open_[:1]
+    waits_ms = [held.at_ms - wall_ms() for held in open_]
     progress = {"nodeType": node.name, "progress": list(kept)}
     return Outcome(
         status=TaskStatus.IN_PROGRESS,

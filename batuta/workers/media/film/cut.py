@@ -17,6 +17,7 @@ from batuta.workers.media.film.ffmpeg import Probe, execute, probe, required
 from batuta.workers.media.film.scene import SCENES_MAX, WORDS_MAX, Cut, Scene, Words, arguments
 from batuta.workers.media.source import PIECE_BYTES, keep, take
 
+WORK_FILES = 5  # times the largest file is what all that one film is made of may have
 _FONTS = ("/usr/share/fonts", "/usr/local/share/fonts", "/Library/Fonts", "/System/Library/Fonts")
 _GOOD_FONTS = ("DejaVuSans.ttf", "LiberationSans-Regular.ttf", "NotoSans-Regular.ttf", "Arial.ttf")
 
@@ -72,6 +73,7 @@ class _Desk:
         self._program = program
         self._folder = folder
         self._bytes_max = bytes_max
+        self._left = WORK_FILES * bytes_max
         self._found: dict[str, tuple[Path, Probe]] = {}
 
     async def scene(self, shot: Shot) -> Scene:
@@ -95,8 +97,10 @@ class _Desk:
     async def _fetched(self, url: str, kinds: Sequence[str]) -> tuple[Path, Probe]:
         if url not in self._found:
             path = self._folder / f"in{len(self._found)}"
+            bytes_max = min(self._bytes_max, self._left)
             with path.open("wb") as file:
-                await take(self._services, url, file.write, kinds=kinds, bytes_max=self._bytes_max)
+                await take(self._services, url, file.write, kinds=kinds, bytes_max=bytes_max)
+                self._left -= file.tell()
             self._found[url] = path, await probe(self._program, path)
         return self._found[url]
 

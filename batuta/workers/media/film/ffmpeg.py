@@ -27,7 +27,11 @@ _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,wav,mp3,ogg,flac,aac,aiff,gif,"
     "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,h264,hevc,ivf"
 )
-_READ = ("-protocol_whitelist", "file", "-format_whitelist", _FORMATS)
+PIXELS_MAX = 40_000_000  # of a picture; 8K has 33 million
+_READ = (
+    *("-protocol_whitelist", "file", "-format_whitelist", _FORMATS),
+    *("-max_pixels", str(PIXELS_MAX)),
+)
 _DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _VIDEO = re.compile(r"Stream #.*: Video: .*?, (\d{1,5})x(\d{1,5})")
 _AUDIO = re.compile(r"Stream #.*: Audio: ")

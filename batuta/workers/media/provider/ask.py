@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 CONNECT_S = 10.0
-JSON_BYTES_MAX = 64_000_000  # of an answer: four pictures in base64
+JSON_BYTES_MAX = 4_000_000  # of an answer; a text is kept with its task
+PICTURE_BYTES_MAX = 64_000_000  # of an answer that has pictures in base64
 MESSAGE_CHARACTERS = 500  # of a provider's message in ours
 WAIT_MS_MAX = 600_000  # that a provider may ask us to wait
 PIECE_BYTES = 65_536
@@ -43,7 +44,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def ask(
-    target: Target, method: str, url: str, *, body: Any = None, form: Any = None, wait_s: float
+    target: Target,
+    method: str,
+    url: str,
+    *,
+    body: Any = None,
+    form: Any = None,
+    wait_s: float,
+    bytes_max: int = 0,
 ) -> Any:
     """Make a request and return the JSON of its answer.
 
@@ -51,13 +59,14 @@ async def ask(
         url: Below the target's, or a path on it.
         body: Sent as JSON. ``form``: sent as it is, an ``aiohttp.FormData``.
         wait_s: For the whole of it.
+        bytes_max: Of the answer; 0 is JSON_BYTES_MAX.
 
     Raises:
         NodeError: The provider refuses, or answers what is no JSON. TroubleError: It may pass.
     """
 
     async def read(response: "aiohttp.ClientResponse") -> Any:
-        raw = await _read(response, JSON_BYTES_MAX, target)
+        raw = await _read(response, bytes_max or JSON_BYTES_MAX, target)
         try:
             return msgspec.json.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

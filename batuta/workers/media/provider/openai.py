@@ -11,7 +11,7 @@ import msgspec
 
 from batuta.workers.media.ai import Services
 from batuta.workers.media.call import NodeError, TroubleError
-from batuta.workers.media.provider.ask import Target, ask, ask_file
+from batuta.workers.media.provider.ask import PICTURE_BYTES_MAX, Target, ask, ask_file
 from batuta.workers.media.source import image_bytes, keep, stored, url_of
 
 TEMPERATURE = 0.7  # as the flow builder's own backend asks
@@ -21,6 +21,7 @@ SPEECH_CHARACTERS_MAX = 4_096  # of one request
 VOICES = frozenset(
     {"alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer"}
 )
+_REASONING = ("o1", "o3", "o4", "gpt-5")  # models that refuse another temperature than theirs
 _EXTENSIONS = {"image/jpeg": "jpg", "image/webp": "webp"}
 
 
@@ -36,12 +37,11 @@ async def chat(services: Services, *, prompt: str, system: str, model: str) -> s
         NodeError: It cannot be asked, or refuses. TroubleError: It may pass.
     """
     said = [{"role": "system", "content": system}] if system else []
-    body = {
-        "model": plain_model(model),
-        "messages": [*said, {"role": "user", "content": prompt}],
-        "temperature": TEMPERATURE,
-    }
-    target = _target(services, "text")
+    name = plain_model(model)
+    body: dict[str, Any] = {"model": name, "messages": [*said, {"role": "user", "content": prompt}]}
+    if not name.startswith(_REASONING):
+        body["temperature"] = TEMPERATURE
+    target = _target(services, "texts")
     answer = await ask(target, "POST", "/chat/completions", body=body, wait_s=CHAT_S)
     match answer:
         case {"choices": [{"message": {"content": str(text)}}, *_]}:
@@ -67,7 +67,14 @@ async def draw(
     if model.startswith("dall-e"):
         body["response_format"] = "b64_json"  # their URLs are gone after an hour
     target = _target(services, "pictures")
-    answer = await ask(target, "POST", "/images/generations", body=body, wait_s=IMAGE_S)
+    answer = await ask(
+        target,
+        "POST",
+        "/images/generations",
+        body=body,
+        wait_s=IMAGE_S,
+        bytes_max=PICTURE_BYTES_MAX,
+    )
     return await _picture(services, answer, workflow_id)
 
 
@@ -94,7 +101,14 @@ async def edit_image(
         form.add_field("response_format", "b64_json")
     name = f"image.{_EXTENSIONS.get(media_type, 'png')}"
     form.add_field("image", raw, filename=name, content_type=media_type)
-    answer = await ask(target, "POST", "/images/edits", form=form, wait_s=IMAGE_S)
+    answer = await ask(
+        target,
+        "POST",
+        "/images/edits",
+        form=form,
+        wait_s=IMAGE_S,
+        bytes_max=PICTURE_BYTES_MAX,
+    )
     return await _picture(services, answer, workflow_id)
 
 

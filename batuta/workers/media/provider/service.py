@@ -5,7 +5,7 @@ from typing import Any
 
 from batuta.workers.media.ai import Services
 from batuta.workers.media.call import NodeError
-from batuta.workers.media.provider.ask import Target, ask
+from batuta.workers.media.provider.ask import PICTURE_BYTES_MAX, Target, ask
 from batuta.workers.media.source import is_data, stored
 
 SERVICE_S = 900.0  # for a whole answer: an avatar may take a quarter of an hour
@@ -33,7 +33,14 @@ async def ask_service(
         )
     target = Target(name="the content service", url=url)
     body = {"config": config, "previousResults": list(previous)}
-    answer = await ask(target, "POST", f"/{node.replace('_', '-')}", body=body, wait_s=SERVICE_S)
+    answer = await ask(
+        target,
+        "POST",
+        f"/{node.replace('_', '-')}",
+        body=body,
+        wait_s=SERVICE_S,
+        bytes_max=PICTURE_BYTES_MAX,
+    )
     output = answer.get("output", answer) if isinstance(answer, dict) else answer
     found = await _stored(services, output, workflow_id)
     return found if isinstance(found, dict) else {"result": found}
