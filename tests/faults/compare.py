@@ -25,7 +25,7 @@ def ended(database: Path) -> bool:
 
 
 def compare(database: Path, ledger: Records) -> None:
-    """Hold the store against what the clients were told; every completion counted once."""
+    """Hold a SQLite file against what the clients were told; every completion counted once."""
     with closing(sqlite3.connect(database)) as connection:
         runs = {run for [run] in connection.execute("SELECT lower(hex(id)) FROM workflow")}
         tasks = {
@@ -35,6 +35,16 @@ def compare(database: Path, ledger: Records) -> None:
                 "doc ->> 'qu', workflow_id, doc ->> 'ref' FROM task WHERE NOT retired"
             )
         }
+    compare_rows(runs, tasks, ledger)
+
+
+def compare_rows(runs: set[str], tasks: dict[str, Any], ledger: Records) -> None:
+    """Hold the rows of a store against what the clients were told.
+
+    Args:
+        runs: Ids as 32 hexadecimal digits.
+        tasks: By such an id: status, output, queue, run, reference name.
+    """
     starts = [record["id"].replace("-", "") for record in ledger.read("start")]
     assert [run for run in starts if run not in runs] == [], "an acknowledged start is lost"
 

@@ -22,10 +22,11 @@ def free_port() -> int:
 
 
 class Server:
-    """``batuta serve`` on a SQLite file; always at the same port."""
+    """``batuta serve`` on a SQLite file, or at a URL; always at the same port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str = "") -> None:
         self.port = free_port()
+        self._url = url
         self.database = folder / "batuta.db"
         self._folder = folder
         self._log = folder / "server.log"
@@ -34,7 +35,7 @@ class Server:
     async def start(self) -> None:
         """Start it and return once it answers."""
         command = [sys.executable, "-m", "batuta", "serve", "--log-level", "warning"]
-        command += ["--port", str(self.port), "--db", str(self.database)]
+        command += ["--port", str(self.port), "--db", self._url or str(self.database)]
         environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(self._folder)}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220
