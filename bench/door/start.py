@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from batuta.dialects.checkpointed.door.token import make_token
 from bench.load.client import Connection, expect
 from bench.load.inprocess import named
 from bench.load.server import Server
@@ -111,7 +112,37 @@ def _flow() -> Door:
     )
 
 
-DOORS = (_steps, _dag, _flow)
+def _checkpointed() -> Door:
+    return Door(
+        name="checkpointed",
+        start="/workflows/execute",
+        body={"workflow_id": "bench", "options": {}},
+        run="job_id",
+    )
+
+
+DOORS = (_steps, _dag, _flow, _checkpointed)
+SECRET = "bench" * 8
+CODE = """\
+from workflows.base_workflow import BaseWorkflow
+
+
+class BenchWorkflow(BaseWorkflow):
+    async def step_s1(self, input_data, step_config):
+        return {"x": 1}
+
+    step_s2 = step_s3 = step_s4 = step_s5 = step_s1
+    step_s6 = step_s7 = step_s8 = step_s9 = step_s10 = step_s1
+"""
+
+
+def _write_class(folder: Path) -> None:
+    """Write a class workflow of ten steps."""
+    (folder / "bench").mkdir(parents=True)
+    steps = [{"name": f"s{number}", "type": "process"} for number in range(1, STEPS + 1)]
+    config = {"id": "bench", "name": "Bench", "description": "", "icon": "", "steps": steps}
+    (folder / "bench" / "config.json").write_text(json.dumps(config), "utf-8")
+    (folder / "bench" / "workflow.py").write_text(CODE, "utf-8")
 
 
 class _Subject:
@@ -186,6 +217,9 @@ async def _compare(subject: _Subject, door: Door) -> dict[str, float]:
 
 async def _measure(server: Server) -> dict[str, float]:
     connections = [await Connection.open("127.0.0.1", server.port) for _ in range(STARTERS)]
+    token = make_token(SECRET, "bench", now_s=int(time.time()))
+    for connection in connections:
+        connection.fields = f"Authorization: Bearer {token}\r\n"
     subject = _Subject(server, connections)
     found: dict[str, float] = {}
     for door in DOORS:
@@ -202,6 +236,9 @@ def measure(folder: Path) -> dict[str, float]:
         "BATUTA_AI": "fake",
         "BATUTA_NODE_TASKS_MAX": "64",  # as many as the others do: a start is what differs here
         "BATUTA_GRAPH_TASKS_MAX": "64",
+        "BATUTA_WORKFLOWS": str(folder / "workflows"),
+        "BATUTA_JWT_SECRET": SECRET,
     }
+    _write_class(folder / "workflows")
     with Server(folder / "doors.db", environment=environment) as server:
         return asyncio.run(_measure(server))

@@ -18,6 +18,7 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._body = b""
+        self.fields = ""  # further header lines of each request, each with its end
 
     @classmethod
     async def open(cls, host: str, port: int) -> "Connection":
@@ -61,7 +62,7 @@ class Connection(asyncio.Protocol):
         """Send a request and return its answer."""
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
-        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{self.fields}"
         if body or method == "POST":
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         self._transport.write(head.encode() + b"\r\n" + body)
