@@ -110,6 +110,20 @@ async def test_s4_03_c_only_a_stream_takes_its_token_from_the_query(here: World)
     assert forged.status == 401
 
 
+async def test_s4_03_f_a_token_of_another_maker_with_our_key_is_good(here: World) -> None:
+    now_s = wall_ms() // 1_000
+    claims = {"user_id": 7, "email": "a@b.example", "iat": now_s + 60, "exp": now_s + HOUR_S}
+    header = {"authorization": f"bearer {signed({**claims, 'aud': 'others'})}"}
+
+    answer = await here.server.ask(
+        "POST /workflows/execute", {"workflow_id": "job"}, headers=header
+    )
+
+    assert answer.status == 200, answer.body
+    run = await here.server.engine.get(answer.json["job_id"])
+    assert run.workflow.owner == "7"
+
+
 def test_s4_03_d_the_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     folder = tmp_path / "data"
 

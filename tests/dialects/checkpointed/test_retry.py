@@ -306,3 +306,24 @@ async def test_s4_18_b_a_step_that_leaves_nothing_is_missed_by_the_next(here: Wo
 
     assert job["error_message"] == "Output of step 0 is missing"
     assert here.calls == []
+
+
+async def test_steps_are_called_by_their_names_in_the_run_and_leave_their_traceback(
+    here: World,
+) -> None:
+    names = ("upload", "workflow", "a__2", "step1", "_x")
+    body = chain(*names, _x="        raise KeyError('nothing here')\n")
+    write(here.folder, "job", *names, body=body)
+    job_id = await here.start("job")
+    await here.until_due(job_id)
+
+    run = await here.server.engine.get(job_id)
+    failed = run.tasks[-2]
+    [line] = await here.server.engine.logs(failed.task.task_id)
+
+    assert [one.task.reference_name for one in run.tasks[:-1]] == [
+        *("upload", "step1x", "step2", "step1", "step4")
+    ]
+    assert "KeyError: 'nothing here'" in line.line
+    assert run.tasks[-1].task.reason == "waits after: 'nothing here'"
+    assert here.calls == list(names)

@@ -119,7 +119,11 @@ def read_token(token: str, key: str) -> User:
 
     try:
         claims: dict[str, Any] = jwt.decode(
-            token, key, algorithms=[ALGORITHM], options={"require": ["exp", "user_id"]}
+            token,
+            key,
+            algorithms=[ALGORITHM],
+            # who else a token is for does not matter, nor that its maker's clock is ahead of ours
+            options={"require": ["exp", "user_id"], "verify_aud": False, "verify_iat": False},
         )
     except jwt.ExpiredSignatureError:
         raise _refusal("Token expired") from None

@@ -3,6 +3,7 @@
 The definition is pinned with the run: a folder that changes afterwards does not change its steps.
 """
 
+import re
 from typing import Any
 
 from batuta.core.definition.normalize import read_workflow_def
@@ -11,23 +12,35 @@ from batuta.model.definition import WorkflowDef
 STEP = "checkpointed.step"  # the task type of every step
 LEASE_S = 60  # of a step; renewed while it runs, so that a dead server's steps go on elsewhere
 TIMEOUT_S = 600.0  # of a step whose configuration names none
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")  # no `__`, which marks passes of loops
+_TAKEN = frozenset({"workflow"})  # in expressions it is the run itself
 
 
-def reference_of(place: int) -> str:
-    """Return the reference name of a step by its place."""
-    return f"step_{place}"
+def references(steps: list[dict[str, Any]]) -> list[str]:
+    """Return the reference names of steps: their own, where the engine can use those."""
+    names = {step["name"] for step in steps}
+    found = []
+    for place, step in enumerate(steps):
+        name = str(step["name"])
+        if not _PLAIN.fullmatch(name) or name in _TAKEN:
+            name = f"step{place}"
+            while name in names:
+                name += "x"
+        found.append(name)
+    return found
 
 
 def lowered(config: dict[str, Any], *, retries_max: int) -> WorkflowDef:
     """Return the workflow that runs a configuration."""
     steps = config["steps"]
+    names = references(steps)
     document = {
         "name": config["id"],
         "description": str(config.get("description") or ""),
         "version": 1,
         "schemaVersion": 2,
-        "tasks": [_task(place, step, retries_max) for place, step in enumerate(steps)],
-        "outputParameters": {"result": f"${{{reference_of(len(steps) - 1)}.output.output}}"},
+        "tasks": [_task(place, step, names, retries_max) for place, step in enumerate(steps)],
+        "outputParameters": {"result": f"${{{names[-1]}.output.output}}"},
     }
     return read_workflow_def(document)
 
@@ -37,11 +50,11 @@ def timeout_s(step: dict[str, Any]) -> float:
     return float(step.get("timeout_seconds") or TIMEOUT_S)
 
 
-def _task(place: int, step: dict[str, Any], retries_max: int) -> dict[str, Any]:
-    before = "workflow.input.input" if place == 0 else f"{reference_of(place - 1)}.output.output"
+def _task(place: int, step: dict[str, Any], names: list[str], retries_max: int) -> dict[str, Any]:
+    before = f"{names[place - 1]}.output.output" if place else "workflow.input.input"
     return {
         "name": STEP,
-        "taskReferenceName": reference_of(place),
+        "taskReferenceName": names[place],
         "type": "SIMPLE",
         "description": str(step.get("description") or ""),
         "inputParameters": {

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from batuta.dialects.base import worker_of
 from batuta.dialects.checkpointed.author.base import BaseWorkflow, InputFile
@@ -24,7 +26,11 @@ from batuta.dialects.checkpointed.run.standing import (
     is_hurried,
     resume_at_ms,
 )
-from batuta.dialects.checkpointed.run.thread import StepTimeoutError, in_own_thread
+from batuta.dialects.checkpointed.run.thread import (
+    StepStoppedError,
+    StepTimeoutError,
+    in_own_thread,
+)
 from batuta.dialects.checkpointed.run.wait import TIMEOUT, told
 from batuta.model.error import NotFoundError
 from batuta.model.execution import TaskStatus
@@ -35,7 +41,7 @@ from batuta.runtime.view import RunView, TaskView
 from batuta.store.blob.media import MediaFiles
 from batuta.workers.function import TaskContext, TaskFunction
 from batuta.workers.media.ai import Services
-from batuta.workers.outcome import Outcome
+from batuta.workers.outcome import TRACEBACK_CHARACTERS_MAX, Outcome
 
 CONCURRENCY = 64  # steps of one server at once; each has a thread
 CODE_WAIT_S = 10.0  # until a folder that is broken or gone is looked for again
@@ -115,9 +121,12 @@ class Crew:
         except StepTimeoutError:
             why = f"step {step['name']} took longer than {limit_s:g} s"
             return _failed(RetryableError(why, TIMEOUT), started_at_ms)
-        except Exception as error:  # noqa: BLE001  of a method that somebody else wrote
-            _log.info("step %s of %s failed", step["name"], task.workflow_id, exc_info=True)
+        except (RetryableError, StepStoppedError) as error:
             return _failed(error, started_at_ms)
+        except Exception as error:  # noqa: BLE001  of a method that somebody else wrote
+            _log.info("step %s of %s failed: %r", step["name"], task.workflow_id, error)
+            text = "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS_MAX:]
+            return replace(_failed(error, started_at_ms), logs=(text,))
         finally:
             self._loop.call_soon_threadsafe(desk.close)
 
@@ -229,9 +238,10 @@ def _back(task: TaskContext, run: RunView | None, wait_s: float, why: str = "") 
         now_ms = view.lease.polled_at_ms if view.lease is not None else now_ms
         if is_hurried(view):
             output[HURRIED] = True
+        before = failed_before(run, view)
+        if before is not None and not why:
+            why = f"waits after: {decoded(before.output).get('error') or before.task.reason}"
     output["until_ms"] = now_ms + wait_ms
-    if why:
-        output["error"] = why
     return Outcome(
         status=TaskStatus.IN_PROGRESS,
         output=msgspec.json.encode(output),
