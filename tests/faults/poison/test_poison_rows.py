@@ -1,24 +1,17 @@
 """A row of garbage in any table: other runs go on, loops live, and it can be found."""
 
 import asyncio
+import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from batuta.model.error import BatutaError
-from batuta.model.execution import WorkflowStatus
-from batuta.runtime.engine import Engine
-from batuta.runtime.why.collect import why
-from tests.engine.definitions import chain, child, fork, simple, task_def, wait, workflow
-from tests.engine.node import Clock, Node, NoScripts, running, sqlite_opener
-from tests.faults.power.lineage import crash
+from tests.engine.node import Clock, sqlite_opener
+from tests.faults.poison.others import NAMES, OTHERS_S, begin, live, told, trouble, work
 from tests.faults.scan import scan
-
-COMPLETED = WorkflowStatus.COMPLETED
-OTHERS_S = 5.0  # other runs must be through; some hundredths of a second when nothing is wrong
 
 # What is put where. `:run` is a run with a queued and a leased task, a timer, a child with a
 # stored message to it; `:id` is an id that nothing has.
@@ -78,44 +71,29 @@ GARBAGE = {
     "reserve: of nobody": "INSERT INTO reserve VALUES ('odd', 'odd', :id, 0)",
     "limits: a key of nobody": "INSERT INTO limit_taken VALUES ('odd', 0, -5)",
 }
-VICTIM = workflow(
-    "victim",
-    {
-        "name": "fork",
-        "taskReferenceName": "fork",
-        "type": "FORK_JOIN",
-        "forkTasks": [
-            [simple("held", "poisoned")],
-            [simple("ready", "poisoned")],
-            [wait("pause", "60 seconds")],
-            [child("child", "one")],
-        ],
-    },
-    {
-        "name": "join",
-        "taskReferenceName": "join",
-        "type": "JOIN",
-        "joinOn": ["held", "ready", "pause", "child"],
-    },
-)
-OTHERS = [
-    chain("one", 1),
-    chain("chain", 3),
-    fork("fork", 3),
-    workflow("parent", child("c", "one"), simple("after")),
-    workflow("waits", wait("pause", "2 seconds"), simple("after")),
-]
-NAMES = ("chain", "fork", "parent", "waits")
-
-
-async def _fill(path: Path, clock: Clock) -> tuple[str, list[str]]:
-    """Begin the victim's run and others; return their ids."""
-    async with running(sqlite_opener(path, clock), clock) as node:
-        tasks = [task_def("poisoned", responseTimeoutSeconds=3600), task_def("step")]
-        await node.register(*OTHERS, VICTIM, tasks=tasks)
-        victim = await node.start("victim")
-        assert await node.poll("poisoned")
-        return victim, [await node.start(name) for name in NAMES]
+# What `why` says of the run: that it is damaged, and who knows more; that a message or a timer
+# of it is quarantined; else, of a run that nothing is wrong with for those who work on it, what
+# it waits for.
+UNREADABLE = r"(stored row cannot be read|is damaged).*(`batuta doctor`|malformed)"
+QUARANTINED = "quarantined: "
+WAITING = "^'(held|ready|pause|child)' "
+TOLD = {
+    "workflow: no JSON": UNREADABLE,
+    "workflow: another shape": UNREADABLE,
+    "workflow: an empty object": UNREADABLE,
+    "workflow: no UTF-8": UNREADABLE,
+    "task: no JSON": UNREADABLE,
+    "task: an empty object": UNREADABLE,
+    "task: no UTF-8": UNREADABLE,
+    "task: of a node that is not": UNREADABLE,
+    "task: gone": "the run is COMPLETED",
+    "send: no JSON": QUARANTINED,
+    "send: an unknown command": QUARANTINED,
+    "send: of two senders": QUARANTINED,
+    "timer: an unknown kind": QUARANTINED,
+    "lease: no worker's name": UNREADABLE,
+    "snapshot: no JSON": UNREADABLE,
+}
 
 
 def _poison(path: Path, statement: str, run: str) -> None:
@@ -125,83 +103,32 @@ def _poison(path: Path, statement: str, run: str) -> None:
         assert changed.rowcount > 0, "the statement has changed nothing"
 
 
-@asynccontextmanager
-async def _live(path: Path, clock: Clock) -> AsyncIterator[Node]:
-    """Give a node with its loops, which ends as in a crash: nobody waits for the poisoned run."""
-    store = await sqlite_opener(path, clock)()
-    engine = Engine(store, now_ms=clock.now_ms, scripts=NoScripts())
-    engine.start_loops()
-    try:
-        yield Node(engine, store, clock)
-    finally:
-        await crash(engine, store)
-
-
-async def _work(node: Node, runs: list[str]) -> None:
-    """Do all steps there are until the runs have ended."""
-
-    async def worker() -> None:
-        while True:
-            for polled in await node.engine.poll("step", count=10, wait_ms=50):
-                await node.report(polled, {})
-
-    working = asyncio.create_task(worker())
-    try:
-        async with asyncio.timeout(OTHERS_S):
-            for run in runs:
-                while await node.status_of(run) is not COMPLETED:
-                    assert not working.done(), working
-                    node.clock.move(1_000)
-                    node.engine.timers.hint()
-                    await asyncio.sleep(0.01)
-    finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-
-
 @pytest.mark.parametrize("what", GARBAGE)
 async def test_others_go_on(tmp_path: Path, what: str, report: Callable[..., None]) -> None:
     path, clock = tmp_path / "batuta.db", Clock()
-    victim, others = await _fill(path, clock)
+    victim, others = await begin(sqlite_opener(path, clock), clock)
     _poison(path, GARBAGE[what], victim)
     found = scan(path)  # some of it is put right by what a server does with it
 
-    async with _live(path, clock) as node:
+    async with live(sqlite_opener(path, clock), clock) as node:
         # Somebody asks for the poisoned run, and works for it, all the time.
-        asking = asyncio.create_task(_trouble(node, victim))
+        asking = asyncio.create_task(trouble(node, victim))
         others += [await node.start(name) for name in NAMES]
-        await _work(node, others)
+        await work(node, others)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         loops = node.engine.supervisor.report()
-        told = await _told(node, victim)
+        said = await told(node, victim)
         quarantined = await node.engine.quarantine.rows()
 
     assert {name: loop["errors"] for name, loop in loops.items()} == dict.fromkeys(loops, 0)
     found += scan(path) + [f"quarantined: {row}" for row in quarantined]
     assert found, "doctor says nothing of it"
+    assert re.search(TOLD.get(what, WAITING), said), said
     report(
         oracle="other runs, begun before and after, with every operator that waits",
-        rule=f"they end within {OTHERS_S:g} s, no loop has an error, doctor finds the row",
+        rule=f"they end within {OTHERS_S:g} s, no loop has an error, doctor finds the row,"
+        " why tells of it where it holds the run up",
         doctor=found[:2],
-        told=told,
+        told=said,
     )
-
-
-async def _trouble(node: Node, victim: str) -> None:
-    """Poll, report, look at and control the poisoned run."""
-    while True:
-        for polled in await node.engine.poll("poisoned", count=5, wait_ms=10):
-            with suppress(BatutaError):
-                await node.report(polled, {})
-        with suppress(BatutaError):
-            await node.engine.get(victim)
-
-
-async def _told(node: Node, victim: str) -> str:
-    """Return what `why` says."""
-    async with asyncio.timeout(OTHERS_S):
-        try:
-            return (await why(node.engine, victim)).summary
-        except BatutaError as error:
-            return f"{type(error).__name__}: {error}"
