@@ -228,7 +228,8 @@ class Relay:
         return True
 
     async def _failed(self, error: Exception) -> None:
-        told = f"{type(error).__name__}: {error}".rstrip(": ")
+        name, text = type(error).__name__, str(error)
+        told = text if text.startswith(name) else f"{name}: {text}".rstrip(": ")
         if self._last_error is None:
             _log.warning("sink %r fails and is tried again: %s", self._sink.name, told)
         self._failures += 1

@@ -54,6 +54,8 @@ def troubles_of(status: Mapping[str, Any], now_ms: int) -> Iterator[str]:
     for name, loop in status["loops"].items():
         if loop["lastPassMsAgo"] > SILENT_LOOP_MS:
             yield f"the loop {name!r} has made no pass for {loop['lastPassMsAgo'] // 1_000} s"
+        if loop.get("lastError"):
+            yield f"{name} is {loop['lag']} entries behind and fails: {loop['lastError']}"
     if status.get("quarantined"):
         yield f"quarantined rows: {status['quarantined']}; see `batuta doctor`"
     for queue in status["queues"]:
@@ -81,7 +83,8 @@ def _screen(status: Mapping[str, Any], base: str, now_ms: int, style: Style) -> 
     yield row("runs", counts or "none")
     for name, loop in status["loops"].items():
         passed, failed = loop["lastPassMsAgo"], loop["errors"]
-        yield row("loop", f"{name}: last pass {passed} ms ago, {failed} errors")
+        behind = f", {loop['lag']} entries behind" if "lag" in loop else ""
+        yield row("loop", f"{name}: last pass {passed} ms ago, {failed} errors{behind}")
     if (kept := status.get("retention")) and kept["isConfigured"]:
         when = ago(kept["lastPassTime"], now_ms)
         yield row("", f"runs removed by retention: {kept['runsRemoved']}; last pass {when}")
