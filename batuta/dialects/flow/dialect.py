@@ -18,7 +18,14 @@ from batuta.dialects.flow.lower import lowered, missing_types, task_defs
 from batuta.dialects.flow.template import line_of, templates
 from batuta.dialects.flow.view import results_of, status_of, word_of
 from batuta.model.command import TerminateWorkflow
-from batuta.model.error import BatutaError, ConflictError, Fault, InvalidError, NotFoundError
+from batuta.model.error import (
+    BatutaError,
+    ConflictError,
+    Fault,
+    InvalidError,
+    NotFoundError,
+    StoreError,
+)
 from batuta.model.execution import WorkflowStatus
 from batuta.model.payload import Payload
 from batuta.runtime.clock import wall_ms
@@ -32,6 +39,7 @@ NAME = "flow"
 CREATED = 201
 QUEUED = "Workflow queued for execution"
 CANCELLED = "Workflow cancelled"
+NO_HISTORY = "Failed to read history"
 NO_STATUS, NO_RESULTS = "Workflow execution not found", "Workflow not found"
 POLLED_MS = 60_000  # a worker that has not asked for so long is not there
 REASON_CHARACTERS_MAX = 1_000
@@ -100,7 +108,10 @@ class _Front:
 
     async def history(self, _: Request) -> Reply:
         """GET /workflow/history."""
-        return json_reply(await history(self._engine, NAME))
+        try:
+            return json_reply(await history(self._engine, NAME))
+        except StoreError as error:
+            raise StoreError(NO_HISTORY) from error
 
     async def status(self, request: Request) -> Reply:
         """GET /workflow/{id}/status."""
@@ -180,7 +191,7 @@ class _Front:
         url = read_callback(body)
         if url and not self._has_secret:
             refuse([Fault("callbackUrl", "needs the setting flow_callback_secret, to be signed")])
-        self._check_types(nodes)
+        await self._check_types(nodes)
         if not url:
             workflow_id = await self._start("plain", nodes, {"workflowName": name})
         else:
@@ -222,15 +233,23 @@ class _Front:
         if missing:
             await definitions.put_task_defs(task_defs(missing))
 
-    def _check_types(self, nodes: list[Node]) -> None:
+    async def _check_types(self, nodes: list[Node]) -> None:
         """Refuse node types that nobody does: their nodes would wait for ever."""
         since_ms = wall_ms() - POLLED_MS
-        faults = [
-            Fault(f"nodes[{place}].type", f"is unknown: {node.type!r}; no worker polls for it")
-            for place, node in enumerate(nodes)
-            if node.type not in self._types and not self._is_polled(node.type, since_ms)
-        ]
-        refuse(faults)
+        types = dict.fromkeys(node.type for node in nodes)
+        absent = {
+            one for one in types if one not in self._types and not self._is_polled(one, since_ms)
+        }
+        if absent:  # a worker whose hands are full does not poll
+            queues = (await self._engine.status()).queues
+            absent -= {queue.queue.rpartition(":")[2] for queue in queues if queue.leased}
+        refuse(
+            [
+                Fault(f"nodes[{place}].type", f"is unknown: {node.type!r}; no worker polls for it")
+                for place, node in enumerate(nodes)
+                if node.type in absent
+            ]
+        )
 
     def _is_polled(self, node_type: str, since_ms: int) -> bool:
         polls = self._engine.poll_data(node_type)

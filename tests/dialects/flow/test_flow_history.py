@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from batuta.dialects.flow import history
+from batuta.dialects.flow import dialect, history
+from batuta.model.error import StoreError
 from batuta.store.query.parse import parse_query, parse_sort
 from batuta.store.query.tree import Subject
 from batuta.store.sqlite import SqliteStore
@@ -64,6 +65,18 @@ async def test_the_history_of_nothing_is_an_empty_list(server: Served) -> None:
     await server.ask("POST /workflows/sample-user-signup/trigger", {"payload": {}})
 
     assert await records(server) == []
+
+
+async def test_a_history_that_cannot_be_read_says_so_in_the_exact_words(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> Any:
+        raise StoreError("the disk is gone")
+
+    monkeypatch.setattr(dialect, "history", broken)
+    answer = await server.ask("GET /workflow/history")
+
+    assert (answer.status, answer.json) == (500, {"error": "Failed to read history"})
 
 
 async def test_a_long_output_is_told_by_its_size_and_shown_by_the_run(server: Served) -> None:

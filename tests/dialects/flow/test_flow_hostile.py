@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from batuta.dialects.flow import dialect
 from tests.dialects.conftest import Served
 from tests.dialects.flow.flows import doing, echo, ended, node, outputs, records, ref
 
@@ -98,6 +99,19 @@ async def test_an_unknown_node_type_is_refused_by_its_name(server: Served) -> No
     assert "nodes[1].type is unknown: 'no_such_type'" in told
     assert "nodes[2].type is unknown: 'echo:other'" in told
     assert "nodes[0]" not in told
+
+
+async def test_a_worker_whose_hands_are_full_is_there(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await server.ask("GET /api/tasks/poll/slow")
+    body = {"nodes": [node("a", "slow")]}
+    assert (await server.ask("POST /workflow/run", body)).status == 200
+    monkeypatch.setattr(dialect, "POLLED_MS", -60_000)  # no poll is late enough
+
+    assert (await server.ask("POST /workflow/run", body)).status == 400
+    assert len(await server.engine.poll("slow")) == 1
+    assert (await server.ask("POST /workflow/run", body)).status == 200
 
 
 @pytest.mark.parametrize(
