@@ -55,7 +55,9 @@ def begin(draft: Draft, attempt: Attempt) -> Iterable[Attempt]:
     names = tuple(branch.reference_name + attempt.suffix for branch in branches)
     skipped = draft.execution.latest_task(join.reference_name + attempt.suffix)
     if skipped is not None and skipped.status is TaskStatus.SKIPPED:
-        draft.agenda.appendleft(skipped.seq)  # the run has come to it: it is stepped over
+        # The run has come to it: it is stepped over. A loop around finds the branches by it.
+        draft.put(skipped, join_on=names)
+        draft.agenda.appendleft(skipped.seq)
         return attempts
     home = draft.execution.graph.home_of(attempt.origin, join.reference_name)
     return (*attempts, Attempt(join, attempt.suffix, origin=home, joins=names))
