@@ -29,6 +29,7 @@ from batuta.cli.help.example import add_examples
 from batuta.cli.help.flag import add_setting_flags
 from batuta.cli.show.stream import abandon, prepare
 from batuta.cli.token.command import token
+from batuta.cli.verify.command import verify
 from batuta.model.error import BatutaError, InvalidError
 
 _WIDTH = 100  # columns of the help, where the terminal has them
@@ -194,6 +195,7 @@ for _command in (
     reset,
     token,
     dialects,
+    verify,
     completion,
 ):
     cli.add_command(_command)

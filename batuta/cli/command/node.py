@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from batuta.cli.command.call import env_file_option, output_option, yes_option
+from batuta.cli.command.call import env_file_option, output_option, show, yes_option
 
 db_option = click.option(
     "--db", metavar="PATH|URL", help="SQLite file or postgresql:// URL.  [./.batuta/batuta.db]"
@@ -17,14 +17,25 @@ db_option = click.option(
 @click.option("--host", help="Address that a server would listen at.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port that it would listen at.  [default: 8080]")
 @click.option("--retry", "is_retry", is_flag=True, help="Try quarantined rows again.")
+@click.option("--firmware", is_flag=True, help="Tell what the list of firmware pipelines asks.")
 @output_option
 @env_file_option
-def doctor(output: str, env_file: Path | None, *, is_retry: bool, **flags: Any) -> int:
+def doctor(
+    output: str, env_file: Path | None, *, is_retry: bool, firmware: bool, **flags: Any
+) -> int:
     """Look for what keeps a server from working here; changes nothing but by --retry.
 
     Scans the database for what must not be, when no server has it. Quarantined rows are messages
     between runs and timers that failed too often: --retry has the server take them up again.
+    --firmware looks at this machine instead: 19 items of `batuta verify firmware`.
     """
+    if firmware:
+        from batuta.cli.checklist.host import host_results
+        from batuta.cli.checklist.report import document, result_lines
+
+        results = host_results()
+        show(document(results), result_lines(results), is_json=output == "json")
+        return 0
     from batuta.cli.command.doctor import doctor_command
 
     return int(doctor_command(flags, env_file, is_json=output == "json", is_retry=is_retry))

@@ -148,6 +148,15 @@ logs 019b2c3e-7f10-7a3b-8c4d-123456789abc --follow
 doctor
 doctor --db /var/lib/batuta/runs.db -o json
 doctor --retry
+doctor --firmware
+
+# verify
+verify firmware
+
+# verify firmware
+verify firmware
+verify firmware --only 5 --only 7.1
+verify firmware --report verification.md
 
 # reset
 reset

@@ -1,0 +1,1 @@
+"""`batuta verify`: a check list, item by item, against a server of its own."""

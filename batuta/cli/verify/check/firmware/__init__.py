@@ -1,0 +1,1 @@
+"""The device, and what pipelines do with it."""
