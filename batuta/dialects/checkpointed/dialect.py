@@ -1,7 +1,10 @@
 """The routes of class workflows, with their own status codes and error body. Source: S4.1."""
 
 import asyncio
+from hashlib import sha256
 from pathlib import Path
+
+import msgspec
 
 from batuta.api.dispatch.mount import Mount
 from batuta.api.request import Reply, Request, Route, json_reply
@@ -108,8 +111,9 @@ class _Front:
         listed = [one.config for one in packages if one.is_listed]
         return json_reply({"success": True, "workflows": listed})
 
-    async def diagnostics(self, _: Request) -> Reply:
+    async def diagnostics(self, request: Request) -> Reply:
         """GET /workflows/diagnostics: what the list lacks, and why."""
+        self._user(request)
         packages = await self._shelf.packages()
         faults = [{"folder": one.folder, "error": one.error} for one in self._shelf.faults]
         return json_reply({"success": True, "loaded": sorted(packages), "diagnostics": faults})
@@ -126,10 +130,15 @@ class _Front:
         if package is None or not package.is_listed:
             raise NotFoundError(f"Workflow {wanted} not found")
         wish = read_wish(sent, package.config)
+        retries_max = self._host.retries_max
+        key = sha256(msgspec.json.encode((package.config, retries_max))).hexdigest()
+        pinned = await self._engine.definitions.pin_made(
+            f"{NAME} {key}", lambda: lowered(package.config, retries_max=retries_max)
+        )
         await self._engine.start(
             StartRequest(
                 name=package.workflow_id,
-                definition=lowered(package.config, retries_max=self._host.retries_max),
+                pinned=pinned,
                 input=Payload.of(
                     {
                         "workflow_id": package.workflow_id,

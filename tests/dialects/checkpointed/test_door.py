@@ -21,6 +21,7 @@ NEEDS_TOKEN = (
     "POST /workflows/execute",
     f"POST /workflows/retry/{UNKNOWN}",
     f"GET /workflows/execution/{UNKNOWN}",
+    "GET /workflows/diagnostics",
     "GET /jobs",
     "GET /jobs/stats",
     "GET /jobs/in-progress",

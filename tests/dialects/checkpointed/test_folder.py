@@ -52,7 +52,7 @@ async def listed(here: World) -> list[str]:
 
 async def faults(here: World) -> dict[str, str]:
     """Return what cannot be used, by folder."""
-    found = (await here.server.ask("GET /workflows/diagnostics")).json
+    found = (await here.ask("GET /workflows/diagnostics")).json
     return {one["folder"]: one["error"] for one in found["diagnostics"]}
 
 

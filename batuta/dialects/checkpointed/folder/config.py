@@ -11,7 +11,7 @@ CONFIG = "config.json"
 CONFIG_BYTES_MAX = 1_000_000
 STEPS_MAX = 200  # each is a task of the job
 TIMEOUT_S_MAX = 30 * 86_400
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _STEP = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
@@ -43,7 +43,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _faults(document: dict[str, Any]) -> list[str]:
     faults = []
     workflow_id = document.get("id")
-    if not isinstance(workflow_id, str) or not _ID.fullmatch(workflow_id):
+    if not isinstance(workflow_id, str) or not ID.fullmatch(workflow_id):
         faults.append("id must be a text of letters, digits, '.', '_' and '-'")
     if not isinstance(document.get("name"), str) or not document["name"].strip():
         faults.append("name must be a text that is not empty")

@@ -75,7 +75,7 @@ def load_package(folder: Path, signature: str) -> Package:
     if not inspect.isclass(made):
         raise InvalidError(f"{CODE} has no class {wanted}, as the folder's name asks for")
     if not issubclass(made, BaseWorkflow):
-        raise InvalidError(f"{CODE}: class {wanted} is no subclass of BaseWorkflow")
+        raise InvalidError(f"{CODE}: class {wanted} is no subclass of BaseWorkflow{_whose(made)}")
     return Package(config=config, made=made, checks=checks_of(vars(module)), folder=folder)
 
 
@@ -99,15 +99,22 @@ def checks_of(namespace: Mapping[str, Any]) -> Checks:
     return found
 
 
-def forget(folder: Path) -> None:
-    """Let go of the modules of a folder's earlier versions; objects made from them stay."""
-    inside = str(folder) + "/"
+def forget(path: Path) -> None:
+    """Let go of the modules of a folder's or file's earlier versions; what has them keeps them."""
     for name in [name for name in sys.modules if name.startswith(_PREFIX)]:
-        file = getattr(sys.modules.get(name), "__file__", None) or ""
-        if file.startswith(inside) or getattr(sys.modules[name], "__path__", [""])[:1] == [
-            str(folder)
-        ]:
-            sys.modules.pop(name, None)
+        module = sys.modules[name]
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        if any(place and Path(place).is_relative_to(path) for place in places):
+            del sys.modules[name]
+
+
+def _whose(made: type) -> str:
+    """Say which other class of that name it comes from; the original's own may be in the way."""
+    others = [base for base in made.__mro__ if base.__name__ == BaseWorkflow.__name__]
+    if not others:
+        return ""
+    file = getattr(sys.modules.get(others[0].__module__), "__file__", None)
+    return f" of ours, but of the one in {file or others[0].__module__}; take that file away"
 
 
 def _run(folder: Path, name: str) -> ModuleType:

@@ -6,7 +6,9 @@ that takes long delays who asked for the list, and nobody else.
 """
 
 import asyncio
+import itertools
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,12 @@ from batuta.dialects.checkpointed.folder.load import (
 )
 from batuta.model.error import InvalidError
 from batuta.runtime.clock import pause
+from batuta.store.blob.folder import list_entries
 
 FOLDERS_MAX = 1_000  # of one workflows folder
 FILES_MAX = 1_000  # of one workflow that are looked at
+DEPTH_MAX = 3  # folders within its folder
+CHECKS = "conditions.py"  # in the workflows folder itself: resume conditions for all of them
 LOOK_S = 2.0  # between two looks of the loop
 WAIT_S = 10.0  # for code that is being loaded; then what was there before is shown
 _SKIPPED = ("_", ".")
@@ -183,18 +188,31 @@ def _entries(root: Path, faults: list[Fault]) -> Iterator[Path]:
 
 def _is_one(path: Path) -> bool:
     """Say whether it is meant to be a workflow, or to hold checks."""
-    if path.suffix == ".py":
-        # the original's own files may lie here: they are not what this is for
-        return path.name not in {"base_workflow.py", "errors.py"} and path.is_file()
+    if path.name == CHECKS:
+        return path.is_file()
     return path.is_dir() and ((path / CONFIG).exists() or (path / CODE).exists())
 
 
 def _files(path: Path) -> list[Path]:
     """Return the files whose change is a change of the workflow."""
-    if not path.is_dir():
-        return []
-    found = (one for one in path.rglob("*") if one.suffix in {".py", ".json"})
-    return sorted(one for one, _ in zip(found, range(FILES_MAX), strict=False))
+    return sorted(itertools.islice(_code(path, DEPTH_MAX), FILES_MAX)) if path.is_dir() else []
+
+
+def _code(folder: Path, depth: int) -> Iterator[Path]:
+    """Yield what a workflow may import or read; not what hides, as a venv or a cache does."""
+    for entry in list_entries(folder):
+        if entry.name.startswith("."):
+            continue
+        if entry.name.endswith((".py", ".json")):
+            yield Path(entry.path)
+        elif depth and not entry.name.startswith("_") and _is_own(entry):
+            yield from _code(Path(entry.path), depth - 1)
+
+
+def _is_own(entry: "os.DirEntry[str]") -> bool:
+    """Say whether it is a folder of the author's, and no virtual environment."""
+    is_folder = entry.is_dir(follow_symlinks=False)
+    return is_folder and not Path(entry.path, "pyvenv.cfg").exists()
 
 
 def _signature(path: Path) -> str:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from batuta.api.request import HttpError
+from batuta.dialects.checkpointed.folder.config import ID
 from batuta.dialects.checkpointed.job.view import (
     CANCELLED,
     COMPLETED,
@@ -24,6 +25,7 @@ NAME = "checkpointed"
 PREFIX_SPAN_MS = 600_000  # between the making of an id and the start of its run, at most
 MISSING = "Job not found"
 OPEN_MAX = 1_000  # jobs of one owner that are looked through for their status
+LISTED_BYTES_MAX = 20_000  # of an output that a list looks into; one job alone shows any
 SIMILAR_MAX = 2_000  # jobs of one owner that may have been started in the span of a prefix
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -66,15 +68,15 @@ class Jobs:
     ) -> list[dict[str, Any]]:
         """Return an owner's jobs, the newest first."""
         query = _QUERIES.get(status or "", _OPEN if status else None)
+        if workflow_id is not None:
+            if not ID.fullmatch(workflow_id):
+                return []
+            of_one = f"workflowType = '{workflow_id}'"
+            query = f"{query} AND {of_one}" if query else of_one
         is_derived = status is not None and status not in _QUERIES
-        found = []
-        for run in await self._runs(owner, query, OPEN_MAX if is_derived or workflow_id else limit):
-            is_wanted = not is_derived or status_of(run) == status
-            if is_wanted and workflow_id in (None, run.workflow.name):
-                found.append(await self.shown(run))
-            if len(found) == limit:
-                break
-        return found
+        found = await self._runs(owner, query, OPEN_MAX if is_derived else limit)
+        wanted = [run for run in found if not is_derived or status_of(run) == status]
+        return [await self.shown(run) for run in wanted[:limit]]
 
     async def under_way(self, owner: str) -> list[dict[str, Any]]:
         """Return an owner's jobs that have not ended, the newest first."""
@@ -87,7 +89,7 @@ class Jobs:
             found[status_of(run)] += 1
         for status, query in _QUERIES.items():
             page = await self._engine.searches.runs(
-                SearchRequest(query=_ours(query), owner=owner, size=1)
+                SearchRequest(query=_ours(query), owner=owner, size=1, payload_bytes_max=0)
             )
             found[status] = page.total
         return {"total": sum(found.values()), **found}
@@ -112,7 +114,13 @@ class Jobs:
         return found
 
     async def _runs(self, owner: str, query: str | None, size: int) -> list[RunView]:
-        request = SearchRequest(query=_ours(query), owner=owner, size=size, with_tasks=True)
+        request = SearchRequest(
+            query=_ours(query),
+            owner=owner,
+            size=size,
+            with_tasks=True,
+            payload_bytes_max=LISTED_BYTES_MAX,
+        )
         page = await self._engine.searches.runs(request)
         return page.items
 
@@ -124,7 +132,7 @@ class Jobs:
         last_ms = first_ms + 0xFFFF + PREFIX_SPAN_MS
         query = f"startTime >= {first_ms} AND startTime <= {last_ms}"
         page = await self._engine.searches.runs(
-            SearchRequest(query=_ours(query), owner=owner, size=SIMILAR_MAX)
+            SearchRequest(query=_ours(query), owner=owner, size=SIMILAR_MAX, payload_bytes_max=0)
         )
         ids = [run.workflow.workflow_id for run in page.items]
         found = [one for one in ids if one.startswith(prefix)]
