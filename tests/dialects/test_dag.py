@@ -1,5 +1,6 @@
 """The graph engine, by the numbers of its acceptance scenarios (S1.7)."""
 
+import asyncio
 import json
 import uuid
 from itertools import pairwise
@@ -252,6 +253,30 @@ async def test_s1_14_a_synchronous_run_answers_its_logs_and_is_listed(server: Se
     assert listed["id"] == answer.json["runId"]
     assert listed["status"] == "succeeded"
     assert listed["finishedAt"] >= listed["startedAt"]
+
+
+async def test_s1_14_a_synchronous_run_that_fails_says_so() -> None:
+    store = memory()
+    async with served(store, has_workers=False) as server:
+        workflow_id = await kept(server, graph([node("a"), node("b")], "a>b"))
+        waiting = asyncio.create_task(server.ask(f"POST /workflows/{workflow_id}/execute"))
+        [polled] = await server.engine.poll("workflow-tasks", wait_ms=2_000)
+        await server.engine.update(
+            UpdateTask(
+                workflow_id=polled.lease.workflow_id,
+                task_id=polled.lease.task_id,
+                status=TaskStatus.FAILED_WITH_TERMINAL_ERROR,
+                reason="it broke",
+            )
+        )
+
+        answer = await waiting
+
+    await store.close()
+    assert answer.json["status"] == "failed"
+    told = [(one["kind"], one["nodeId"], one["content"]) for one in answer.json["logs"]]
+    assert told[:2] == [("system", None, "Run started"), ("error", "a", "it broke")]
+    assert told[2][2].startswith("Run failed: ")
 
 
 async def test_s1_15_a_run_goes_on_after_the_server_was_killed(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.cli import live
-from tests.dialects.graphs import graph, node
+from tests.dialects.graphs import above, graph, node
 
 BUNDLED = Path(__file__).parents[3] / "shared" / "data" / "s1"
 RUNS = 200
@@ -121,7 +121,7 @@ def kept(url: str, document: Any) -> str:
 
 def started(url: str, workflow_id: str) -> str:
     """Start a run of a graph."""
-    return str(ask(url, "POST", f"/workflows/{workflow_id}/execute-async", {})["runId"])
+    return start(url, workflow_id, {})
 
 
 def status(url: str, run_id: str) -> Any:
@@ -280,6 +280,52 @@ def test_s1_19_the_bundled_workflows_call_this_server_on_whatever_port_it_has(
             kinds = [log["kind"] for log in answer["logs"]]
             assert "api-error" not in kinds, answer["logs"]
     assert len(files) == 7
+
+
+def test_an_exported_graph_runs_on_a_server_that_has_no_dag(url: str, tmp_path: Path) -> None:
+    choose = node("if", "ifElse", condition=above(5))
+    wait = node("wait", "delay", delayType="seconds", delayValue=1)
+    nodes = [choose, wait, node("no"), node("say", "notification", template="n={{n}}")]
+    ways = ("if:out-true>wait", "if:out-false>no", "wait>say", "no>say")
+    document = graph(nodes, *ways)
+    (tmp_path / "graph.json").write_text(json.dumps(document), "utf-8")
+    to = str(tmp_path / "to")
+
+    export = ("def", "export", str(tmp_path / "graph.json"), "--target", "conductor")
+    assert live.batuta(*export, "--output", to).returncode == 0
+    with worker(url, 2):
+        ours = ended(url, str(start(url, kept(url, document), {"n": 9})))
+    with live.server(tmp_path / "runs.db", "--strict", "--graph-tasks-max", "0") as other:
+        refused = live.batuta("def", "apply", str(tmp_path / "to"), "--server", other)
+        assert refused.returncode == 0, refused.stderr
+        with worker(other, 2):
+            given = {"name": "a graph", "input": {"workflowId": "", "input": {"n": 9}}}
+            run_id = ask_text(other, "/api/workflow", given)
+            live.wait_until(
+                lambda: ask(other, "GET", f"/api/workflow/{run_id}")["status"] != "RUNNING"
+            )
+            theirs = ask(other, "GET", f"/api/workflow/{run_id}")
+
+    assert theirs["status"] == "COMPLETED"
+    done = {task["referenceTaskName"]: task["outputData"] for task in theirs["tasks"]}
+    ran = {task["nodeId"] for task in ours["tasks"] if task["status"] == "completed"}
+    assert ran == done.keys() & {"if", "wait", "no", "say"} == {"if", "wait", "say"}
+    assert done["say"]["log"]["content"] == ours["logs"][-1]["message"] == "n=9"
+    assert {name: done[name] for name in ran} == done["graph"]["result"]
+
+
+def start(url: str, workflow_id: str, given: Any) -> str:
+    """Start a run of a graph with an input."""
+    path = f"/workflows/{workflow_id}/execute-async"
+    return str(ask(url, "POST", path, {"input": given})["runId"])
+
+
+def ask_text(url: str, path: str, body: Any) -> str:
+    """Post a body and return the answer's text."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url + path, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=live.READY_S) as answer:
+        return str(answer.read().decode())
 
 
 def rate_of(target: Target, seconds: float) -> float:

@@ -164,7 +164,8 @@ def _do_while(node: Node) -> Iterator[Fault]:
 
 def _dag(node: Node) -> Iterator[Fault]:
     if node.strict:
-        yield node.fault("type", "is an operator that only Batuta has", node.task.type)
+        message = "is an operator that only Batuta has; `batuta def export --target` makes it plain"
+        yield node.fault("type", message, node.task.type)
         return
     for field, message, value in breaches(node.task):
         yield node.fault(field, message, value)
