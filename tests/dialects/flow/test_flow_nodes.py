@@ -16,6 +16,7 @@ from batuta.dialects.flow.template import templates
 from batuta.runtime.clock import wall_ms
 from batuta.store.blob.media import MediaFiles
 from batuta.workers.media.ai import Ai, Services
+from batuta.workers.media.film import ffmpeg
 from batuta.workers.media.nodes import NODE_TYPES
 from tests.dialects.conftest import Served, memory, served
 from tests.dialects.flow.flows import boom, doing, ended, node, outputs, records, ref
@@ -241,8 +242,10 @@ async def test_a_node_at_a_provider_is_running_all_the_time(
     await store.close()
 
 
-@pytest.mark.parametrize("name", ["test-workflow", "test-multi-node-workflow"])
+@pytest.mark.parametrize("name", sorted(templates()))
 async def test_a_template_runs_as_it_is(offline: Served, name: str) -> None:
+    if name == "story-to-scenes" and ffmpeg.find("") is None:
+        pytest.skip("there is no ffmpeg on this machine")
     shown = (await offline.ask(f"GET /workflow/templates/{name}")).json
     answer = await offline.ask("POST /workflow/run", shown)
     assert answer.status == 200, answer.body
@@ -250,6 +253,9 @@ async def test_a_template_runs_as_it_is(offline: Served, name: str) -> None:
 
     [record] = await records(offline)
     assert (record["status"], record["workflowName"]) == ("completed", shown["workflowName"])
+    assert record["nodeCount"] == len(shown["nodes"])
+    last = record["results"][-1]["data"]["output"]
+    assert last["text"] if name == "test-workflow" else last["videoUrl"].endswith(".mp4")
 
 
 async def test_a_server_may_leave_nodes_to_others() -> None:
