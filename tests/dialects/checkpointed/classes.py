@@ -65,6 +65,14 @@ def chain(*steps: str, **bodies: str) -> str:
     )
 
 
+def waiting_for(name: str) -> str:
+    """Return a step's code that waits until a file is there."""
+    return (
+        f"        import asyncio\n        while not ask({name!r}):\n"
+        "            await asyncio.sleep(0.005)\n"
+    )
+
+
 class Clock:
     """Store time that jumps when it is told to."""
 

@@ -1,14 +1,18 @@
 """Folders of class workflows: what is found, what is refused, what is told of it (S4.2)."""
 
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batuta.dialects.checkpointed.folder.load import class_name
-from tests.dialects.checkpointed.classes import World, chain, world, write
+from tests.dialects.checkpointed.classes import (
+    World,
+    chain,
+    waiting_for,
+    write,
+)
 
 SOURCE_DOCUMENT = """\
 from workflows.base_workflow import BaseWorkflow
@@ -33,15 +37,6 @@ SOURCE_CONFIG = """\
   ]
 }
 """
-
-
-@pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[World]:
-    """Give a server whose folder of workflows is empty."""
-    folder = tmp_path / "workflows"
-    folder.mkdir()
-    async with world(folder) as found:
-        yield found
 
 
 async def listed(here: World) -> list[str]:
@@ -98,9 +93,7 @@ async def test_s4_01_d_a_change_is_seen_without_a_restart(here: World) -> None:
 
 
 async def test_s4_01_e_a_running_job_keeps_the_steps_it_began_with(here: World) -> None:
-    wait = "        import asyncio\n        while not ask('go'):\n"
-    wait += "            await asyncio.sleep(0.01)\n"
-    write(here.folder, "job", "a", "b", "c", body=chain("a", "b", "c", a=wait))
+    write(here.folder, "job", "a", "b", "c", body=chain("a", "b", "c", a=waiting_for("go")))
     job_id = await here.start("job")
     await here.until_called("a")
 

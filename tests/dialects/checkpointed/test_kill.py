@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.dialects.checkpointed.classes import chain, form, write
+from tests.dialects.checkpointed.classes import chain, form, waiting_for, write
 from tests.sdk.server import ROOT, Server, eventually
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(60)
@@ -91,16 +91,10 @@ def home(tmp_path: Path) -> Iterator[Home]:
     found.server.stop()
 
 
-def until(name: str) -> str:
-    """Return a step's code that waits for a file."""
-    return (
-        f"        import asyncio\n        while not ask({name!r}):\n"
-        "            await asyncio.sleep(0.005)\n"
-    )
-
-
 def test_s4_19_a_a_file_is_still_there_for_the_first_step_after_a_kill(home: Home) -> None:
-    body = "    async def step_a(self, input_file, config):\n        note('a')\n" + until("go-a")
+    body = "    async def step_a(self, input_file, config):\n        note('a')\n" + waiting_for(
+        "go-a"
+    )
     body += "        return {'bytes': len(input_file.read())}\n"
     write(home.workflows, "job", "a", body=body)
     home.start()
@@ -120,7 +114,7 @@ def test_s4_19_a_a_file_is_still_there_for_the_first_step_after_a_kill(home: Hom
 
 
 def test_s4_11_killed_in_a_step_only_that_step_is_repeated(home: Home) -> None:
-    write(home.workflows, "job", "a", "b", "c", body=chain("a", "b", "c", c=until("go-c")))
+    write(home.workflows, "job", "a", "b", "c", body=chain("a", "b", "c", c=waiting_for("go-c")))
     home.start()
     job_id = home.execute("job")
     eventually(lambda: home.calls == ["a", "b", "c"], "the third step has begun")

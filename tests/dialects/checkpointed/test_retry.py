@@ -1,24 +1,13 @@
 """Class workflows that fail: what waits, for what, and how often (S4.9, 5 to 10, 13 to 18)."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batuta.model.command import ResetCallbacks
-from tests.dialects.checkpointed.classes import World, chain, eventually, world, write
+from tests.dialects.checkpointed.classes import World, chain, eventually, write
 
 QUOTA = "        raise RetryableError('API quota exceeded', error_type='quota_exceeded')\n"
-
-
-@pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[World]:
-    """Give a server whose folder of workflows is empty."""
-    folder = tmp_path / "workflows"
-    folder.mkdir()
-    async with world(folder) as found:
-        yield found
 
 
 def failing(here: World, last: str, *, name: str = "job", **config: Any) -> None:

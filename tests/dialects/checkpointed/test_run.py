@@ -1,22 +1,8 @@
 """Class workflows with checkpoints, by the numbers of their acceptance scenarios (S4.9)."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
-from tests.dialects.checkpointed.classes import World, chain, form, world, write
+from tests.dialects.checkpointed.classes import World, chain, form, write
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(60)
-
-
-@pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[World]:
-    """Give a server whose folder of workflows is empty."""
-    folder = tmp_path / "workflows"
-    folder.mkdir()
-    async with world(folder) as found:
-        yield found
 
 
 async def test_s4_01_a_folder_that_is_dropped_in_is_listed_without_a_restart(here: World) -> None:

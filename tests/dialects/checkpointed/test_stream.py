@@ -2,34 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batuta.dialects.checkpointed.job.event import read_id
 from tests.api.client import Answer
-from tests.dialects.checkpointed.classes import World, chain, eventually, world, write
+from tests.dialects.checkpointed.classes import (
+    World,
+    chain,
+    eventually,
+    waiting_for,
+    write,
+)
 
 Told = tuple[str, str, Any]
-
-
-@pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[World]:
-    """Give a server whose folder of workflows is empty."""
-    folder = tmp_path / "workflows"
-    folder.mkdir()
-    async with world(folder) as found:
-        yield found
-
-
-def until(name: str) -> str:
-    """Return a step's code that waits for a file."""
-    return (
-        f"        import asyncio\n        while not ask({name!r}):\n"
-        "            await asyncio.sleep(0.005)\n"
-    )
 
 
 def read(answer: Answer) -> list[Told]:
@@ -56,7 +43,7 @@ async def stream(here: World, job_id: str, seen: str = "") -> list[Told]:
 
 
 async def test_s4_04_a_stream_tells_progress_checkpoints_and_the_end_in_order(here: World) -> None:
-    body = chain("a", "b", "c", a=until("go"))
+    body = chain("a", "b", "c", a=waiting_for("go"))
     write(here.folder, "job", "a", "b", "c", body=body)
     job_id = await here.start("job")
     await here.until_called("a")
@@ -133,7 +120,7 @@ async def test_s4_04_c_who_comes_back_loses_nothing_and_hears_nothing_twice(here
 
 async def test_s4_04_d_a_reader_sees_a_job_wait_and_go_on(here: World) -> None:
     error = "        if not ask('quota'):\n            raise ValueError('no quota')\n"
-    write(here.folder, "job", "a", body=chain("a", a=until("go") + error))
+    write(here.folder, "job", "a", body=chain("a", a=waiting_for("go") + error))
     job_id = await here.start("job")
     await here.until_called("a")
     reading = asyncio.create_task(stream(here, job_id))
@@ -153,7 +140,7 @@ async def test_s4_04_d_a_reader_sees_a_job_wait_and_go_on(here: World) -> None:
 
 async def test_s4_04_e_a_stream_of_a_failed_or_cancelled_job_ends_too(here: World) -> None:
     write(here.folder, "hard", "a", body=chain("a", a="        raise HardError('no')\n"))
-    write(here.folder, "slow", "a", body=chain("a", a=until("never")))
+    write(here.folder, "slow", "a", body=chain("a", a=waiting_for("never")))
     failed = (await here.ended("hard"))["job_id"]
     cancelled = await here.start("slow")
     await here.ask(f"DELETE /jobs/{cancelled}")
@@ -167,7 +154,7 @@ async def test_s4_04_e_a_stream_of_a_failed_or_cancelled_job_ends_too(here: Worl
 
 
 async def test_s4_04_f_a_step_tells_how_far_it_is(here: World) -> None:
-    report = "        self.report_progress(50, 'half way')\n" + until("go")
+    report = "        self.report_progress(50, 'half way')\n" + waiting_for("go")
     write(here.folder, "job", "a", "b", body=chain("a", "b", a=report))
     job_id = await here.start("job")
 
