@@ -5,11 +5,13 @@ the store: of each run only what is as new as the first of its entries at hand. 
 been retired since, or a run that was removed, is known by its journal alone.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from batuta.model.error import StoreError
 from batuta.model.execution import Task, TaskStatus, Workflow, WorkflowStatus
 from batuta.model.payload import EMPTY, Payload
 from batuta.store.base import Journal, JournalRow, Loaded, Store
@@ -17,6 +19,8 @@ from batuta.store.keep import Keep
 
 PAGE_ROWS = 500  # of a run's journal at a time
 ROWS_MAX = 100_000  # of one run's journal; who is behind that far is not told of retired tasks
+
+_log = logging.getLogger(__name__)
 
 
 class History(Store, Journal, Keep, Protocol):
@@ -86,31 +90,60 @@ Tell = Callable[[Passage], Awaitable[list[bytes]]]
 """Says what an entry means, as bodies of records, in order."""
 
 
-async def passages(store: History, rows: Sequence[JournalRow]) -> list[Passage]:
-    """Return the entries with their runs; one whose run nobody knows any more is left out."""
+async def passages(
+    store: History, rows: Sequence[JournalRow]
+) -> list[tuple[JournalRow, Passage | None]]:
+    """Return each entry with what it did; None where that cannot be read: it is damaged.
+
+    Left out are entries of runs of which the beginning is not known any more.
+
+    Raises:
+        StoreError: The database failed.
+    """
+    runs = await _runs(store, rows)
+    found: list[tuple[JournalRow, Passage | None]] = []
+    for row in rows:
+        run = runs[row.workflow_id]
+        passage = None if run is None else _passage(row, run)
+        if run is None or passage is None:
+            _log.warning("entry %d of the journal, or its run, is damaged", row.position)
+            found.append((row, None))
+        elif run.workflow.name:
+            found.append((row, passage))
+    return found
+
+
+async def _runs(store: History, rows: Sequence[JournalRow]) -> dict[str, Run | None]:
+    """Return the runs of entries with all tasks that the entries are about; None: damaged."""
     firsts: dict[str, int] = {}
+    seqs: dict[str, set[int]] = {}
     for row in rows:
         firsts.setdefault(row.workflow_id, row.entry.version)
-    known = [(workflow_id, version - 1) for workflow_id, version in firsts.items()]
-    loaded = await store.load(known)
-    runs: dict[str, Run] = {}
-    for workflow_id in firsts:
+        changed = _changed(row)
+        known = seqs.setdefault(row.workflow_id, set())
+        known.update(int(seq) for seq in (changed.t if changed else ()) if seq.isdecimal())
+    loaded = await _load(store, [(run, version - 1) for run, version in firsts.items()])
+    runs: dict[str, Run | None] = {}
+    for workflow_id, wanted in seqs.items():
         found = loaded.get(workflow_id)
-        if found is not None:
-            runs[workflow_id] = Run(store, found.workflow, found)
-    read = [(row, _decoder.decode(row.entry.changed)) for row in rows]
-    folded: set[str] = set()
-    for row, changed in read:
-        run, workflow_id = runs.get(row.workflow_id), row.workflow_id
-        is_known = run is not None and all(int(seq) in run.tasks for seq in changed.t)
-        if not is_known and workflow_id not in folded:
-            runs[workflow_id] = await _from_journal(store, workflow_id, run)
-            folded.add(workflow_id)
-    return [
-        _passage(row, changed, runs[row.workflow_id])
-        for row, changed in read
-        if runs[row.workflow_id].workflow.name
-    ]
+        run = None if found is None else Run(store, found.workflow, found)
+        if run is None or not wanted <= run.tasks.keys():
+            run = await _from_journal(store, workflow_id, run)
+        runs[workflow_id] = run
+    return runs
+
+
+async def _load(store: History, known: Sequence[tuple[str, int]]) -> dict[str, Loaded]:
+    """Load runs; one that is damaged takes no other with it, and is left out."""
+    try:
+        return await store.load(known)
+    except StoreError:
+        raise
+    except Exception:  # noqa: BLE001  whatever a row may hold that nobody wrote
+        if len(known) == 1:
+            return {}
+        alone = [await _load(store, [one]) for one in known]
+        return {run: loaded for one in alone for run, loaded in one.items()}
 
 
 class _Changed(msgspec.Struct):
@@ -122,17 +155,30 @@ _decoder = msgspec.json.Decoder(_Changed)
 _UNKNOWN = Workflow(workflow_id="", name="", definition="")
 
 
-def _passage(row: JournalRow, changed: _Changed, run: Run) -> Passage:
+def _changed(row: JournalRow) -> _Changed | None:
+    try:
+        return _decoder.decode(row.entry.changed)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _passage(row: JournalRow, run: Run) -> Passage | None:
+    changed = _changed(row)
+    if changed is None:
+        return None
     status = changed.w.get("s")
     if row.entry.version == 1 and status is None:
         status = WorkflowStatus.RUNNING.value  # a default is not written
-    return Passage(
-        row=row,
-        run=run,
-        status=None if status is None else WorkflowStatus(status),
-        fields=changed.w,
-        tasks=list(_task_changes(changed, run)),
-    )
+    try:
+        return Passage(
+            row=row,
+            run=run,
+            status=None if status is None else WorkflowStatus(status),
+            fields=changed.w,
+            tasks=list(_task_changes(changed, run)),
+        )
+    except ValueError:
+        return None
 
 
 def _task_changes(changed: _Changed, run: Run) -> Iterator[TaskChange]:
@@ -146,7 +192,7 @@ def _task_changes(changed: _Changed, run: Run) -> Iterator[TaskChange]:
         yield TaskChange(task, is_new, None if status is None else TaskStatus(status), fields)
 
 
-async def _from_journal(store: History, workflow_id: str, run: Run | None) -> Run:
+async def _from_journal(store: History, workflow_id: str, run: Run | None) -> Run | None:
     """Return a run with all tasks that its journal knows, those that were retired too."""
     workflow: dict[str, Any] = {}
     tasks: dict[str, dict[str, Any]] = {}
@@ -154,17 +200,22 @@ async def _from_journal(store: History, workflow_id: str, run: Run | None) -> Ru
     while count < ROWS_MAX:
         page = await store.read_after(position, limit=PAGE_ROWS, workflow_id=workflow_id)
         for row in page:
-            changed = _decoder.decode(row.entry.changed)
+            changed = _changed(row)
+            if changed is None:
+                continue
             workflow |= changed.w
             for seq, fields in changed.t.items():
                 tasks[seq] = tasks.get(seq, {}) | fields
         if len(page) < PAGE_ROWS:
             break
         position, count = page[-1].position, count + len(page)
-    if run is None:
-        header = msgspec.convert(workflow, Workflow) if "id" in workflow else _UNKNOWN
-        run = Run(store, header, None)
-    for seq, fields in tasks.items():
-        if int(seq) not in run.tasks and "id" in fields:
-            run.tasks[int(seq)] = msgspec.convert(fields, Task)
+    try:
+        if run is None:
+            header = msgspec.convert(workflow, Workflow) if "id" in workflow else _UNKNOWN
+            run = Run(store, header, None)
+        for seq, fields in tasks.items():
+            if int(seq) not in run.tasks and "id" in fields:
+                run.tasks[int(seq)] = msgspec.convert(fields, Task)
+    except ValueError:  # of msgspec too: the journal does not fit together
+        return None
     return run

@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from batuta.model.error import StoreError
 from batuta.runtime.clock import pause
 from batuta.runtime.commit.batch import Share
 from batuta.sinks import generic
@@ -160,32 +161,35 @@ class Relay:
         """Deliver what entries tell; False: the sink failed, and part of them is still to go."""
         batch: list[Record] = []
         size_bytes = 0
-        for count, passage in enumerate(await passages(self._store, rows), start=1):
-            for record in await self._told(passage):
+        found = await passages(self._store, rows)
+        for count, (row, passage) in enumerate(found, start=1):
+            for record in await self._told(row, passage):
                 batch.append(record)
                 size_bytes += len(record.body)
             if count % PIECE_ROWS == 0:
                 await pause(0)
             if size_bytes >= BATCH_BYTES:
-                if not await self._deliver(batch, passage.row.position):
+                if not await self._deliver(batch, row.position):
                     return False
                 batch, size_bytes = [], 0
         return await self._deliver(batch, rows[-1].position)
 
-    async def _told(self, passage: Passage) -> list[Record]:
-        row, workflow = passage.row, passage.run.workflow
-        tell = self._tellers.get(workflow.dialect, generic.tell)
-        try:
-            bodies = await tell(passage)
-        except Exception:  # noqa: BLE001  one damaged run keeps no other from being told
-            _log.exception("entry %d of the journal cannot be told", row.position)
-            bodies = [body_of({"type": "UNTOLD", "workflowId": row.workflow_id})]
+    async def _told(self, row: JournalRow, passage: Passage | None) -> list[Record]:
+        bodies = [body_of({"type": "UNTOLD", "workflowId": row.workflow_id})]
+        dialect = "" if passage is None else passage.run.workflow.dialect
+        if passage is not None:
+            try:
+                bodies = await self._tellers.get(dialect, generic.tell)(passage)
+            except StoreError:
+                raise
+            except Exception:  # noqa: BLE001  one damaged run keeps no other from being told
+                _log.exception("entry %d of the journal cannot be told", row.position)
         return [
             Record(
                 position=row.position,
                 index=index,
                 workflow_id=row.workflow_id,
-                dialect=workflow.dialect,
+                dialect=dialect,
                 body=body,
             )
             for index, body in enumerate(bodies)

@@ -274,6 +274,25 @@ async def test_retired_tasks_of_kept_runs_go_when_that_is_asked_for(node: Node) 
     assert await node.status_of(workflow_id) is WorkflowStatus.COMPLETED
 
 
+async def test_retired_tasks_that_a_reader_of_the_journal_has_not_seen_go_are_kept(
+    node: Node,
+) -> None:
+    await node.register(definition())
+    await node.store.cursors.take("sink", "me", now_ms=0, until_ms=0)
+    workflow_id = await done(node)
+    await node.engine.control(RestartWorkflow(workflow_id=workflow_id))
+    node.clock.move(3 * DAY_MS)
+    kept = keeper(node, retention_retired_days=2)
+
+    await kept.make_pass()
+    assert kept.kept.retired_tasks == 0
+
+    end = await node.store.cursors.journal_end()
+    await node.store.cursors.move("sink", "me", position=end, until_ms=0)
+    await kept.make_pass()
+    assert kept.kept.retired_tasks == 1
+
+
 async def test_more_runs_than_a_slice_go_in_one_pass(node: Node) -> None:
     await node.register(definition("none", {**SIMPLE, "type": "NOOP"}))
     count = SLICE_RUNS + 3

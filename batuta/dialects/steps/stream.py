@@ -25,7 +25,8 @@ from batuta.sinks.passage import passages
 from batuta.store.base import JournalRow
 
 PAGE_ROWS = 100  # entries of the journal that one look reads
-READERS_MAX = 100  # of all instances' events at once; each of them reads the whole journal
+READERS_MAX = 100  # of all instances' events at once; each that lags reads the journal itself
+PAGES_MAX = 20  # last read, for readers who are nearly at the same place
 _ID = re.compile(r"(\d{1,18})(?:-(\d{1,9}))?", re.ASCII)
 
 
@@ -36,12 +37,22 @@ class _Place(msgspec.Struct, frozen=True):
     count: int = 0
 
 
+class _Page(msgspec.Struct, frozen=True):
+    """Events after a place, up to the entry at ``end``; ``is_full``: there are more already."""
+
+    told: Sequence[bytes]
+    end: int
+    is_full: bool
+
+
 class Streams:
     """The readers of events at this node."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._readers: set[asyncio.Event] = set()
+        self._pages: dict[_Place, _Page] = {}
+        self._lock = asyncio.Lock()
         engine.listeners.append(self._hint)
 
     async def of_instance(self, request: Request, workflow: Workflow) -> Reply:
@@ -98,22 +109,36 @@ class Streams:
             yield b"retry: %d\n\n" % RECONNECT_MS
             while not self._engine.feed.is_released:
                 hint.clear()
-                rows = await self._rows(place, None)
-                told, _ = await self._told(rows, place)
+                page = await self._page(place)
+                told = page.told
                 if not told and loop.time() - spoken_s >= BEAT_S:
                     told = [BEAT]
                 for event in told:
                     yield event
                     spoken_s = loop.time()
-                if rows:
-                    place = _Place(rows[-1].position + 1)
-                if len(rows) < PAGE_ROWS:
+                place = _Place(page.end + 1)
+                if not page.is_full:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(LOOK_AGAIN_S):
                             await hint.wait()
                     await pause(COALESCE_S)
         finally:
             self._readers.discard(hint)
+
+    async def _page(self, place: _Place) -> "_Page":
+        """Return what comes after a place; readers who are at the same one share the reading."""
+        async with self._lock:
+            page = self._pages.get(place)
+            if page is None:
+                rows = await self._rows(place, None)
+                told, _ = await self._told(rows, place)
+                end = rows[-1].position if rows else place.position - 1
+                page = _Page(tuple(told), end, is_full=len(rows) == PAGE_ROWS)
+                if rows:  # what has come is there to stay; what may come yet is asked for again
+                    self._pages[place] = page
+                    if len(self._pages) > PAGES_MAX:
+                        del self._pages[next(iter(self._pages))]
+            return page
 
     async def _rows(self, place: _Place, workflow_id: str | None) -> list[JournalRow]:
         return await self._engine.store.read_after(
@@ -126,10 +151,10 @@ class Streams:
         """Return what entries tell that the reader has not seen, and the last status of a run."""
         told: list[bytes] = []
         status: WorkflowStatus | None = None
-        for passage in await passages(self._engine.store, rows):
-            if passage.run.workflow.dialect != NAME:
+        for row, passage in await passages(self._engine.store, rows):
+            if passage is None or passage.run.workflow.dialect != NAME:
                 continue
-            position = passage.row.position
+            position = row.position
             status = passage.status or status
             for index, body in enumerate(await tell(passage)):
                 if position > place.position or index >= place.count:

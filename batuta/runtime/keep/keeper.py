@@ -167,6 +167,10 @@ class Keeper:
 
     async def _purge_retired(self) -> None:
         before_ms = self._now_ms() - self._defaults.retention_retired_days * DAY_MS
+        position = await self._position_read()
+        if position is not None:  # what has been retired since its reader was there is told of yet
+            for row in await self._store.read_after(position, limit=1):
+                before_ms = min(before_ms, row.entry.at_ms)
 
         async def some() -> int:
             return await self._store.purge_retired(before_ms=before_ms, rows_max=SLICE_ROWS)
