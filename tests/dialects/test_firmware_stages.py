@@ -91,7 +91,7 @@ async def test_s2_09_a_rejection_deploys_nothing(works: Plant) -> None:
 async def test_s2_09_nobody_who_answers_within_the_deadline_is_a_rejection(works: Plant) -> None:
     workflow_id = await at_the_gate(works)
 
-    works.clock.ahead_ms += 3_601_000
+    works.clock.put_on(3_601_000)
     run = await works.ended(workflow_id)
 
     assert run["status"] == "COMPLETED"

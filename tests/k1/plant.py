@@ -47,6 +47,12 @@ class Clock:
 
     def __init__(self) -> None:
         self.ahead_ms = 0
+        self.moved: Callable[[], None] = lambda: None
+
+    def put_on(self, ahead_ms: int) -> None:
+        """Put the clock on, and have what is due looked at now."""
+        self.ahead_ms += ahead_ms
+        self.moved()
 
     def now_ms(self) -> int:
         return wall_ms() + self.ahead_ms
@@ -77,6 +83,7 @@ async def serving(clock: Clock) -> AsyncIterator[str]:
         seeds=lambda: next(seeds).to_bytes(16, "big"),
     )
     engine.start_loops()
+    clock.moved = engine.timers.hint
     listener = socket.create_server(("127.0.0.1", 0))
     app: Callable[..., Awaitable[None]] = create_app(engine, WireSettings())
     options: dict[str, Any] = {"lifespan": "off", "interface": "asgi3", "log_config": None}
@@ -195,7 +202,7 @@ class Plant:
                 if is_delayed and wait_s and last["taskId"] not in seen:
                     seen.add(last["taskId"])
                     self.waits.append(wait_s)
-                    self.clock.ahead_ms += wait_s * 1_000 + 500
+                    self.clock.put_on(wait_s * 1_000 + 100)
                 await asyncio.sleep(0.02)
 
     def tidy(self) -> None:

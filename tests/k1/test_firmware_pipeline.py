@@ -217,7 +217,7 @@ async def test_a_compile_failure_starts_the_failure_workflow_after_one_retry(k1:
         last = run["tasks"][-1]
         if last["retryCount"] == 1 and last["status"] == "SCHEDULED" and not waits:
             waits.append(last["callbackAfterSeconds"])
-            clock.ahead_ms += 31_000
+            clock.put_on(31_000)
 
     async with serving(clock) as url, working(url, team):
         client = Client(url)
