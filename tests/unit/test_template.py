@@ -389,3 +389,28 @@ def test_a_composed_path_has_a_length_limit_and_a_longer_one_is_not_kept() -> No
 
     assert resolve("${a.output.${a.output.key}}", scope) is None
     assert reader._cached_reader.cache_info().currsize == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${x}",
+        "$${x}",
+        "$$${x}",
+        "${",
+        "$",
+        "}${",
+        "a ${b ${c}} d",
+        "${${x}}",
+        "$ {x}",
+        "{${x}",
+        "$$",
+    ],
+)
+def test_what_is_escaped_comes_back_as_it_was(text: str) -> None:
+    value = {text: [text, {"deep": text, "n": 1, "none": None}]}
+
+    compiled = template.compile(template.escaped(value))
+
+    assert compiled.is_constant
+    assert compiled.constant == value

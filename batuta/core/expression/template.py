@@ -25,7 +25,7 @@ from batuta.core.expression.reader import (
 )
 from batuta.core.expression.text import TEXT_MAX, TextError, to_java_text
 
-__all__ = ["Scope", "Template", "TemplateError", "View", "compile"]
+__all__ = ["Scope", "Template", "TemplateError", "View", "compile", "escaped"]
 
 EXPRESSION_DEPTH_MAX = 16  # expressions inside expressions; bounds the recursion of the compiler
 VALUE_DEPTH_MAX = 200  # levels of objects and lists in a template; bounds the same recursion
@@ -80,6 +80,20 @@ def compile(value: Any) -> Template:  # noqa: A001 - read as template.compile
     if isinstance(compiled, Constant):
         return Template(None, compiled.value, found)
     return Template(compiled, None, found)
+
+
+def escaped(value: Any) -> Any:
+    """Return a decoded JSON value whose texts stay as they are: none of them is an expression.
+
+    For what somebody wrote who does not know of expressions; ``compile`` gives back the value.
+    """
+    if isinstance(value, str):
+        return value.replace("${", "$${")
+    if isinstance(value, dict):
+        return {key: escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [escaped(item) for item in value]
+    return value
 
 
 def _guarded(node: Node) -> Node:

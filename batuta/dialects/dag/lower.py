@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 from batuta.core.dag.ways import DELAY_MS_MAX
 from batuta.core.definition.normalize import read_workflow_def
 from batuta.core.definition.validate import validate_workflow_def
+from batuta.core.expression.template import escaped
 from batuta.dialects.dag.definition import Workflow
 from batuta.model.definition import WorkflowDef
 from batuta.model.error import Fault, InvalidError
@@ -115,13 +116,13 @@ def _task(
     sources: dict[str, list[str | None]],
     kinds: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    given: dict[str, Any] = {"type": node["type"], "config": _escaped(node.get("config") or {})}
+    given: dict[str, Any] = {"type": node["type"], "config": escaped(node.get("config") or {})}
     if sources:
         given["before"] = [
             {
                 "payload": f"${{{refs[source]}.output.payload}}",
                 "handles": f"${{{refs[source]}.output.handles}}",
-                "wanted": _escaped(_wanted(kinds[source], handles)),
+                "wanted": escaped(_wanted(kinds[source], handles)),
             }
             for source, handles in sources.items()
         ]
@@ -142,14 +143,3 @@ def _task(
             "nodeName": node.get("name") or node["id"],
         },
     }
-
-
-def _escaped(value: Any) -> Any:
-    """Keep `${` in what the author wrote from being taken for an expression of the engine."""
-    if isinstance(value, str):
-        return value.replace("${", "$${")
-    if isinstance(value, dict):
-        return {key: _escaped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_escaped(item) for item in value]
-    return value

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from batuta.core.expression.template import escaped
 from batuta.dialects.flow.definition import USE_PREVIOUS, Node, refuse
 from batuta.model.definition import NAME_CHARACTERS_MAX, TaskDef, WorkflowDef, WorkflowTask
 from batuta.model.error import Fault
@@ -75,10 +76,10 @@ def missing_types(nodes: Sequence[Node], registered: Mapping[str, TaskDef]) -> l
 def _task(node: Node, ref: str, config: dict[str, Any], before: Sequence[Node]) -> WorkflowTask:
     retry = node.retry
     given = {
-        "nodeId": _escaped(node.id),
-        "nodeType": _escaped(node.type),
+        "nodeId": escaped(node.id),
+        "nodeType": escaped(node.type),
         "config": config,
-        "execution": _escaped(node.execution),
+        "execution": escaped(node.execution),
     }
     if node.execution.get(USE_PREVIOUS):
         given["previousResults"] = _previous(before)
@@ -86,7 +87,7 @@ def _task(node: Node, ref: str, config: dict[str, Any], before: Sequence[Node]) 
         name=node.type,
         task_reference_name=ref,
         type="SIMPLE",
-        description=_escaped(node.title) or None,
+        description=escaped(node.title) or None,
         input_parameters=given,
         retry_count=retry.count if retry else None,
         retry_delay_seconds=retry.delay_seconds if retry else None,
@@ -101,8 +102,8 @@ def _previous(before: Sequence[Node]) -> list[dict[str, Any]]:
     placed = list(enumerate(before, 1))[-PREVIOUS_MAX:]
     return [
         {
-            "nodeId": _escaped(node.id),
-            "nodeType": _escaped(node.type),
+            "nodeId": escaped(node.id),
+            "nodeType": escaped(node.type),
             "output": f"${{node_{place}.output}}",
         }
         for place, node in placed
@@ -112,7 +113,7 @@ def _previous(before: Sequence[Node]) -> list[dict[str, Any]]:
 def _resolved(value: Any, refs: Mapping[str, str], place: str, faults: list[Fault]) -> Any:
     """Replace the references of a value at any depth, and escape what only looks like one."""
     if isinstance(value, str):
-        return _escaped(value)
+        return escaped(value)
     if isinstance(value, list):
         return [
             _resolved(item, refs, f"{place}[{index}]", faults) for index, item in enumerate(value)
@@ -146,14 +147,3 @@ def _expression(
         return None
     quoted = key.replace("\\", "\\\\").replace("'", "\\'")
     return f"${{{ref}.output['{quoted}']}}"
-
-
-def _escaped(value: Any) -> Any:
-    """Keep `${` in what the author wrote from being taken for an expression of the engine."""
-    if isinstance(value, str):
-        return value.replace("${", "$${")
-    if isinstance(value, dict):
-        return {key: _escaped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_escaped(item) for item in value]
-    return value

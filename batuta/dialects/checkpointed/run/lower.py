@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from batuta.core.definition.normalize import read_workflow_def
+from batuta.core.expression.template import escaped
 from batuta.model.definition import WorkflowDef
 
 STEP = "checkpointed.step"  # the task type of every step
@@ -59,7 +60,7 @@ def _task(place: int, step: dict[str, Any], names: list[str], retries_max: int) 
         "description": str(step.get("description") or ""),
         "inputParameters": {
             "stepIndex": place,
-            "step": _escaped(step),
+            "step": escaped(step),
             "input": f"${{{before}}}",
             "workflowId": "${workflow.input.workflow_id}",
             "options": "${workflow.input.options}",
@@ -75,14 +76,3 @@ def _task(place: int, step: dict[str, Any], names: list[str], retries_max: int) 
             "timeoutSeconds": 0,
         },
     }
-
-
-def _escaped(value: Any) -> Any:
-    """Keep `${` in what the author wrote from being taken for an expression of the engine."""
-    if isinstance(value, str):
-        return value.replace("${", "$${")
-    if isinstance(value, list):
-        return [_escaped(one) for one in value]
-    if isinstance(value, dict):
-        return {key: _escaped(one) for key, one in value.items()}
-    return value
