@@ -226,13 +226,14 @@ def _begin_in_place_of(draft: Draft, task: Task, given: Payload | None) -> None:
     before = draft.execution.task(task.retried_task_id or "")
     if before is not None:
         before = replace(before, first_scheduled_at_ms=draft.now_ms)
+    node = draft.execution.graph.node_of(task)
     attempt = Attempt(
-        node=draft.execution.graph.node_of(task),
+        node=node,
         suffix=task.suffix,
         retry_of=before,
         origin=task.origin,
         given_input=given,
-        joins=task.join_on if task.task_type == "JOIN" else None,
+        joins=(task.join_on or None) if node.type == "JOIN" else None,
         replaces=task.task_id,
     )
     begin_attempt(draft, attempt)
@@ -293,7 +294,8 @@ def _open_joins(draft: Draft) -> None:
         has_moved = False
         for join in joins:
             task = execution.tasks[join.seq]
-            if not task.status.is_terminal or task.is_retried:
+            is_skipped = task.status is TaskStatus.SKIPPED
+            if not task.status.is_terminal or task.is_retried or is_skipped:
                 continue
             if any(_runs_again(draft, task, name) for name in task.join_on):
                 open_in_place(draft, task, output=EMPTY)

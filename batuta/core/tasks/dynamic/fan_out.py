@@ -18,6 +18,7 @@ from batuta.core.tasks.attempt import Attempt, create
 from batuta.core.tasks.dynamic.forms import Branch, read_branches
 from batuta.core.tasks.dynamic.shape import embedded, shape_of, task_defs_of, with_inner
 from batuta.core.tasks.dynamic.single import NEVER_BECOME
+from batuta.model.change import RetireTask
 from batuta.model.definition import TaskDef, WorkflowTask
 from batuta.model.error import InvalidError
 from batuta.model.execution import Origin, Task, TaskStatus
@@ -53,12 +54,15 @@ def begin(draft: Draft, attempt: Attempt) -> Iterable[Attempt]:
         return ()
     _complete(draft, fork, values, attempts)
     names = tuple(branch.reference_name + attempt.suffix for branch in branches)
-    skipped = draft.execution.latest_task(join.reference_name + attempt.suffix)
-    if skipped is not None and skipped.status is TaskStatus.SKIPPED:
+    known = draft.execution.latest_task(join.reference_name + attempt.suffix)
+    if known is not None and known.status is TaskStatus.SKIPPED:
         # The run has come to it: it is stepped over. A loop around finds the branches by it.
-        draft.put(skipped, join_on=names)
-        draft.agenda.appendleft(skipped.seq)
+        draft.agenda.appendleft(draft.put(known, join_on=names).seq)
         return attempts
+    if known is not None and not known.status.is_terminal:  # a rerun began with it
+        if known.join_on == names:
+            return attempts
+        draft.note(RetireTask(known.seq))
     home = draft.execution.graph.home_of(attempt.origin, join.reference_name)
     return (*attempts, Attempt(join, attempt.suffix, origin=home, joins=names))
 
