@@ -110,6 +110,11 @@ def _follow(draft: Draft, task: Task) -> None:
             seq = draft.execution.latest.get(loop)
             if seq is not None:  # else a rerun began with a task skipped before its loop was there
                 draft.checks[seq] = None
+    for dag in draft.execution.graph.dags_of(task):
+        # Those around an inner DAG too: it may have failed before its nodes had ended.
+        seq = draft.execution.latest.get(dag)
+        if seq is not None and draft.execution.loop_live.get(dag, 0) == 0:
+            draft.checks[seq] = None
     if node.type == "TERMINATE" and status is TaskStatus.COMPLETED:
         ending = end_of_run(draft, task)
         output = task_output(draft, task)

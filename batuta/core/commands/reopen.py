@@ -75,6 +75,8 @@ def limit_time(draft: Draft) -> None:
 
 def open_in_place(draft: Draft, task: Task, *, output: Payload | None = None) -> Task:
     """Have a JOIN, a loop or a sub-workflow go on where it stopped; its time starts anew."""
+    if task.due_at_ms:  # the delays of a DAG's edges are looked at anew
+        task = draft.put(task, due_at_ms=0)
     task = draft.put(
         task,
         output=output,
