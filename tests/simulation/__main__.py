@@ -15,7 +15,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--jobs", type=int, default=1, help="in how many processes")
     parser.add_argument(
-        "--scale", default="", choices=["", *SCALES], help="of all seeds; else every tenth is long"
+        "--scale",
+        default="",
+        choices=["", *SCALES],
+        help="of all seeds; else one of 20 is long",
     )
     parser.add_argument("--report", type=Path, default=Path("build/simulation.json"), help="where")
     parser.add_argument("--story", type=int, help="run this one seed and print its whole timeline")

@@ -165,6 +165,8 @@ async def _phases(world: World) -> None:
         _watch(world),
     ]
     tasks = [world.loop.create_task(actor) for actor in actors]
+    for task in tasks:
+        task.add_done_callback(world.on_actor_done)
     Workers(world, count=scale.workers).start()
     await asyncio.sleep(scale.safety_s)
     world.is_calm = True

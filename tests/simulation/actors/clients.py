@@ -121,7 +121,10 @@ class Clients:
                 await engine.control(command)
 
         called = world.call(
-            world.any_node("control"), work, kind, lambda _: world.ledger.on_control(command)
+            world.any_node("control"),
+            work,
+            kind,
+            lambda _: world.ledger.on_control(command, commit),
         )
         try:
             await world.abandoned(called, kind)
@@ -135,7 +138,10 @@ class Clients:
     async def _bulk(self, _run: str) -> None:
         """Do one thing to many runs in one call; some of them are nobody's."""
         world = self._world
+        if not world.state.runs:
+            return
         runs = self._chance.choices(list(world.state.runs), k=4)
+        commit = world.checks.commits
         kind = self._chance.choice(operations.BULK)
         commands = {run: operations.make(world, self._chance, kind, run) for run in runs}
 
@@ -147,7 +153,7 @@ class Clients:
 
         def judge(bulk: Bulk) -> None:
             for run in bulk.done:
-                world.ledger.on_control(commands[run])
+                world.ledger.on_control(commands[run], commit)
 
         try:
             await world.abandoned(world.call(world.any_node("bulk"), work, "bulk", judge), "bulk")

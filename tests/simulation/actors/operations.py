@@ -118,7 +118,8 @@ def _skippable(world: World, chance: random.Random, run: str) -> str:
 def open_by_hand(world: World, run: str) -> list[str]:
     """Return the names of the tasks that wait for somebody's report, not for a worker's."""
     found = []
-    for row in world.state.runs[run].tasks.values():
+    stored = world.state.runs.get(run)
+    for row in stored.tasks.values() if stored is not None else ():
         task = row.task
         is_open = task.status is TaskStatus.IN_PROGRESS and not row.is_retired
         is_waiting = task.task_type in {"WAIT", "HUMAN", "EVENT"} and not task.due_at_ms

@@ -34,6 +34,7 @@ class _Run:
         self.machine = machine
         self.tasks: dict[str, dict[str, Any]] = {}  # records in the journal's words, by seq
         self.compared: dict[int, TaskStatus] = {}  # payloads, by seq and at which status
+        self.known: set[tuple[str, int]] = set()  # attempts that there were after the last commit
         self.is_behind = False  # the engine has stopped in between and goes on by itself
 
 
@@ -217,7 +218,11 @@ class Agreement:
             self._fail("I20", f"the run is {status}, the reference says {machine.status}", run)
         found = {(t.reference_name, t.retry_count): (seq, t) for seq, t in rows.tasks.items()}
         expected = {(made.name, made.retry): made for made in machine.made}
-        for name, retry in sorted({*found} ^ {*expected}):
+        odd = {*found} ^ {*expected}
+        if odd and _is_cut_short(status, found) and not odd & known.known:
+            raise UncoveredError("race: who was first of those beside what ended the run?")
+        known.known = {*found}
+        for name, retry in sorted(odd):
             who = "the engine" if (name, retry) in found else "the reference"
             self._fail("I20", f"only {who} has {name} #{retry}", run)
         for key in {*found} & {*expected}:
@@ -256,6 +261,12 @@ class Agreement:
             if output not in machine.may_give:
                 why = f"the run gave {output}, the reference says {machine.output}"
                 self._fail("I20", why, run)
+
+
+def _is_cut_short(status: WorkflowStatus, found: dict[Any, Any]) -> bool:
+    """Say whether a run was ended by something in it, whatever else was under way."""
+    is_ended = status.is_terminal and status is not WorkflowStatus.COMPLETED
+    return is_ended or any(task.task_type == "TERMINATE" for _, task in found.values())
 
 
 def _word(status: TaskStatus) -> str:

@@ -109,7 +109,7 @@ class Ledger:
                 return
             self._fail("I14", f"an update of a stored task was refused: {error}", run)
 
-    def on_control(self, command: Control) -> None:
+    def on_control(self, command: Control, commit_at_call: int) -> None:
         """I22: an acknowledged operation is in the journal."""
         self._checks.evaluations.update(("I22",))
         kind = str(type(command).__struct_config__.tag)
@@ -119,7 +119,10 @@ class Ledger:
         entries = self._checks.shadow(run).entries
         count = sum(entry.kind == kind for entry in entries)
         self.controls.append((kind, run, count))
-        is_moot = kind == "terminate" and self._is_terminated(run)  # by itself
+        by_itself = WorkflowStatus.TERMINATED in self._checks.shadow(run).statuses_since(
+            commit_at_call
+        )
+        is_moot = kind == "terminate" and by_itself
         # Nothing may be waiting, or left over.
         is_moot = is_moot or kind in {"reset_callbacks", "decide"}
         if kind == "remove" and run in self._state.runs:
@@ -130,11 +133,6 @@ class Ledger:
     def _owner(self, command: RerunWorkflow) -> str:
         """Return the run of the task to begin with: the named one, or a sub-workflow of it."""
         return self._state.seqs.get(command.task_id or "", (command.workflow_id, 0))[0]
-
-    def _is_terminated(self, run: str) -> bool:
-        if run not in self._state.runs:
-            return True  # and removed
-        return self._state.runs[run].workflow.status is WorkflowStatus.TERMINATED
 
     def on_refused_control(self, command: Control, error: Exception, commit_at_call: int) -> None:
         """A refusal is true: the run had such a status while the command was under way."""

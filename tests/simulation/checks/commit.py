@@ -145,6 +145,7 @@ class Checks:
         run = changes.workflow_id
         shadow = self.shadow(run)
         shadow.entries += changes.entries
+        self._note_statuses(shadow, changes, shadow.workflow and shadow.workflow.status)
         self._note(f"  R{shadow.number} is removed")
         if "remove" not in {entry.kind for entry in changes.entries}:
             self._fail("I2", "a run was removed that nobody asked to remove", run)
@@ -181,12 +182,17 @@ class Checks:
         if before != rows.workflow.status.value:
             self.transitions["workflow", before, rows.workflow.status.value] += 1
         shadow.workflow, shadow.tasks, shadow.outputs = rows.workflow, rows.tasks, rows.outputs
-        for entry in changes.entries:  # also what lasted from one command of the batch to the next
-            status = msgspec.json.decode(entry.changed).get("w", {}).get("s", rows.workflow.status)
-            shadow.statuses.append((self.commits, WorkflowStatus(status)))
+        self._note_statuses(shadow, changes, rows.workflow.status)
         shadow.statuses.append((self.commits, rows.workflow.status))
         if rows.workflow.status.is_terminal:
             self.check_journal(workflow_id)
+
+    def _note_statuses(self, shadow: Shadow, changes: Any, status: WorkflowStatus | None) -> None:
+        """Remember also what lasted from one command of a batch to the next."""
+        for entry in changes.entries:
+            found = msgspec.json.decode(entry.changed).get("w", {}).get("s", status)
+            if found is not None:
+                shadow.statuses.append((self.commits, WorkflowStatus(found)))
 
     def _note_run(self, shadow: Shadow, rows: Rows, kinds: list[str]) -> None:
         parts = []

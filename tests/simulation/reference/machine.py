@@ -162,11 +162,13 @@ class Machine:
         """Try again what failed; containers go on where they were. Source: semantics.md f."""
         if not self.status.is_terminal:
             return  # what a parent asked of a child that goes on already
+        failed = [m for m in self.made if self._has_failed(m)]
+        if not failed and self.status is not WorkflowStatus.TIMED_OUT:
+            return  # asked by a parent, who is told the end once more
         self.status = WorkflowStatus.RUNNING
         self._look_again()
-        for made in list(self.made):
-            if made.status.is_successful or made.is_open or self.latest[made.name] is not made:
-                continue
+        self._ended.extend(m for m in self.made if m not in failed and self._is_left(m))
+        for made in failed:
             if made.node.type in CONTAINERS or made.name in self.fact.reopened:
                 made.status, made.output = TaskStatus.IN_PROGRESS, {}
                 made.is_followed = False
@@ -175,6 +177,10 @@ class Machine:
                 made.is_retried = True
                 made.at_ms = self.fact.at_ms  # its total time starts anew
                 self._begin(made.place, made.suffix, made)
+
+    def _has_failed(self, made: Made) -> bool:
+        is_newest = self.latest[made.name] is made
+        return is_newest and made.status.is_terminal and made.status in _RETRIED
 
     def _look_again(self) -> None:
         for made in self.made:
@@ -406,6 +412,14 @@ class Machine:
 _MOVING = frozenset(
     {"update", "update_reference", "timer", "expire", "child_ended", "log", "decide"}
     | {"reset_callbacks"}
+)
+_RETRIED = frozenset(
+    {
+        TaskStatus.FAILED,
+        TaskStatus.FAILED_WITH_TERMINAL_ERROR,
+        TaskStatus.TIMED_OUT,
+        TaskStatus.CANCELED,
+    }
 )
 _RUN_STATUS = {
     TaskStatus.TIMED_OUT: WorkflowStatus.TIMED_OUT,

@@ -159,7 +159,8 @@ def fail_stuck(machine: "Machine") -> None:
         if any(name not in machine.latest for name in names):
             made.reason = "never reached"
             if made.node.type == "JOIN":
-                found = _joined(machine, made)
+                latest = (machine.latest.get(name) for name in names)
+                found = [one for one in latest if one is not None and not one.is_open]
                 made.output = {one.name: one.output for one in found if one.output}
             machine.end(made, TaskStatus.FAILED)
             return
@@ -203,8 +204,11 @@ def check_loop(machine: "Machine", made: "Made") -> bool:
 
 def _drop_pass(machine: "Machine", loop: "Made", suffix: str) -> None:
     name = loop.node.task_reference_name
+    reached = {*machine.latest}  # what was skipped in a loop that its pass did not come to stays
     for made in list(machine.made):
-        is_inside = name in made.place.loops
+        inner = made.place.loops[-1:] or ("",)
+        holder = inner[0] + made.suffix.rpartition("__")[0]
+        is_inside = name in made.place.loops and (inner[0] == name or holder in reached)
         if is_inside and (made.suffix == suffix or made.suffix.startswith(suffix + "__")):
             machine.made.remove(made)
             if machine.latest.get(made.name) is made:

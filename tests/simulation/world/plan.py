@@ -30,11 +30,11 @@ SHORT = Scale(
     fault_factor=3.0,
 )
 SCALES = {scale.name: scale for scale in (SHORT, LONG)}
-LONG_EVERY = 10  # seeds, when both kinds are mixed
+LONG_EVERY = 20  # seeds, when both kinds are mixed
 
 
 def scale_of(seed: int, name: str = "") -> Scale:
-    """Return how much happens in a seed; without a name every tenth is long."""
+    """Return how much happens in a seed; without a name every twentieth is long."""
     return SCALES[name or ("short" if seed % LONG_EVERY else "long")]
 
 

@@ -160,8 +160,14 @@ class World:
         self.errands += 1
         self.loop.create_task(work).add_done_callback(self._on_errand_done)
 
-    def _on_errand_done(self, _task: "asyncio.Task[Any]") -> None:
+    def _on_errand_done(self, task: "asyncio.Task[Any]") -> None:
         self.errands -= 1
+        self.on_actor_done(task)
+
+    def on_actor_done(self, task: "asyncio.Task[Any]") -> None:
+        """Say what an actor died of: nobody awaits it."""
+        if not task.cancelled() and task.exception() is not None:
+            self.fail("R13", f"an actor died of {task.exception()!r}")
 
     async def until_ready(self, wait_s: float) -> None:
         """Wait for a while, or until a commit leaves a task in a queue."""
