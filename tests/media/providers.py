@@ -165,7 +165,7 @@ def _file(request: web.Request) -> web.Response:
         "bare": (PICTURE, "application/octet-stream"),
         "page.html": (b"<html>", "text/html"),
         "list.m3u8": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "video/mp4"),
-        "concat.mp4": (b"ffconcat version 1.0\nfile /etc/passwd\n", "video/mp4"),
+        "concat.mp4": (b"ffconcat version 1.0\nfile in0\n", "video/mp4"),
         "noise.mp4": (b"\0" * 5_000, "video/mp4"),
         "big.png": (b"\0" * 3_000_000, "image/png"),
     }

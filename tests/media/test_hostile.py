@@ -240,7 +240,9 @@ async def test_a_page_that_poses_as_a_file_is_only_to_be_downloaded(
 async def test_a_list_of_other_files_is_no_film(
     services: Services, providers: Providers, name: str
 ) -> None:
-    done = await do(services, "clip_merger", {"clips": [f"{providers.url}/{name}"]})
+    clips = [f"{providers.url}/a.mp4", f"{providers.url}/{name}"]
+
+    done = await do(services, "clip_merger", {"clips": clips})
 
     assert done.status == "FAILED_WITH_TERMINAL_ERROR"
     assert "ffmpeg cannot read a file as film or sound" in (done.reason or "")

@@ -11,6 +11,8 @@ from batuta.workers.media import worker
 from batuta.workers.media.ai import Ai, Services
 from batuta.workers.media.call import NodeError, TroubleError
 from batuta.workers.media.provider import ask as asking
+from batuta.workers.media.provider import fal
+from batuta.workers.media.provider.ask import Target
 from batuta.workers.media.provider.fal import SLOW_FACTOR, SOON_COUNT, queued
 from batuta.workers.media.worker import PARALLEL_MAX, TRIES_MAX
 from batuta.workers.system.target import targets_of
@@ -372,6 +374,26 @@ async def test_a_key_is_sent_to_no_other_address(services: Services, providers: 
 
     assert done.status == "COMPLETED"
     assert providers.lines("GET") == [STATUS, STATUS, STATUS, RESULT]
+
+
+@pytest.mark.parametrize(
+    "given", ["https://queue.fal.run.evil.example/x", "https://queue.fal.run@evil.example/", 7]
+)
+def test_an_address_that_only_begins_like_the_providers_is_not_believed(given: Any) -> None:
+    target = Target(name="fal", url="https://queue.fal.run")
+    answer = {"request_id": "r-1", "status_url": given, "response_url": given}
+
+    assert fal._submitted(answer, target, "fal-ai/x/image-to-video") == {
+        "requestId": "r-1",
+        "statusUrl": "https://queue.fal.run/fal-ai/x/requests/r-1/status",
+        "responseUrl": "https://queue.fal.run/fal-ai/x/requests/r-1",
+    }
+
+
+@pytest.mark.parametrize("request_id", ["", None, "../x", "a/b", "a" * 300, 7])
+def test_a_request_without_an_id_that_is_one_is_trouble(request_id: Any) -> None:
+    with pytest.raises(TroubleError, match="no request_id"):
+        fal._submitted({"request_id": request_id}, Target(name="fal", url="https://q"), "fal-ai/x")
 
 
 @pytest.mark.parametrize("model", ["../../admin", "fal-ai/../x", "a b/c", "x", "fal-ai//x", "/a/b"])

@@ -11,6 +11,7 @@ from batuta.workers.media.ai import Services
 from batuta.workers.media.nodes import NODE_TYPES
 
 TEXT_CHARACTERS_MAX = 1_000_000  # of a prompt or a text to split; no provider takes more
+WAIT_MS_MAX = 600_000  # that a provider may ask us to wait
 SECONDS_MAX = 3_600.0  # that a film or a piece of music may be asked to last
 _NUMBER = r"(\d{1,9}(?:\.\d{1,6})?)"
 _SECONDS = re.compile(

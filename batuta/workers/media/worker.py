@@ -18,7 +18,7 @@ from batuta.model.execution import TaskStatus
 from batuta.runtime.clock import wall_ms
 from batuta.workers.function import TaskContext, TaskFunction
 from batuta.workers.media.ai import Services
-from batuta.workers.media.call import Call, NodeError, TroubleError, Waiting
+from batuta.workers.media.call import WAIT_MS_MAX, Call, NodeError, TroubleError, Waiting
 from batuta.workers.media.doing import DOING
 from batuta.workers.media.fan_out import FanOutError, Plan, merged, plan, with_last_outputs
 from batuta.workers.media.nodes import NODE_TYPES, NodeType
@@ -28,7 +28,7 @@ CONCURRENCY = 4  # tasks of one type at once
 PARALLEL_MAX = 16  # calls of one task at once
 KEEP_S = 10.0  # for which calls are made one after the other before what is done is kept
 TRIES_MAX = 4  # of one call that meets trouble, within one attempt
-WAIT_MS_MIN, WAIT_MS_MAX = 10, 600_000  # between two tries
+WAIT_MS_MIN = 10  # before a task is offered again
 
 
 class Progress(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -135,7 +135,7 @@ async def _step(call: Call, held: Progress) -> None:
         held.tries += 1
         held.trouble = str(error)
         backoff_ms = call.services.retry_ms * 2 ** (held.tries - 1)
-        held.at_ms = wall_ms() + min(max(error.wait_ms, backoff_ms), WAIT_MS_MAX)
+        held.at_ms = wall_ms() + max(error.wait_ms, backoff_ms)
         return
     held.tries, held.trouble = 0, ""
     if isinstance(found, Waiting):

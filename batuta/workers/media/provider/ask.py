@@ -15,7 +15,7 @@ from batuta import __version__
 from batuta.runtime.clock import wall_ms
 from batuta.store.blob.media import MediaFile
 from batuta.workers.media.ai import Services
-from batuta.workers.media.call import NodeError, TroubleError
+from batuta.workers.media.call import WAIT_MS_MAX, NodeError, TroubleError
 from batuta.workers.media.source import keep
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ CONNECT_S = 10.0
 JSON_BYTES_MAX = 4_000_000  # of an answer; a text is kept with its task
 PICTURE_BYTES_MAX = 64_000_000  # of an answer that has pictures in base64
 MESSAGE_CHARACTERS = 500  # of a provider's message in ours
-WAIT_MS_MAX = 600_000  # that a provider may ask us to wait
 PIECE_BYTES = 65_536
 _TROUBLE = frozenset({408, 409, 425, 429})
 _SECRETS = re.compile(r"(?i)(sk-|(?:key|bearer)[ :=]+(?=\S*\d))[\w.:\-]{8,}")
