@@ -5,19 +5,20 @@ was before or as it is after.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from batuta.model.error import InvalidError
+from batuta.model.error import InvalidError, UnreadableError
 from batuta.model.execution import Workflow, WorkflowStatus
 from batuta.model.payload import EMPTY, Payload
 from batuta.runtime.commit.cache import build
 from batuta.runtime.definitions import Definitions
 from batuta.runtime.fetch import whole_run
 from batuta.runtime.view import RunView, TaskView, run_view
-from batuta.store.base import Search, Store
+from batuta.store.base import Loaded, Search, Store
 from batuta.store.query.parse import check_page, parse_query, parse_sort
 from batuta.store.query.tree import (
     DEFAULT_SORT,
@@ -90,7 +91,7 @@ class Searches:
         views = await self._views(
             page.items, request.payload_bytes_max, with_tasks=request.with_tasks
         )
-        # Removed since: as in Conductor, they count no more.
+        # Removed since, or damaged: as in Conductor, they count no more.
         missing = len(page.items) - len(views)
         return Page(items=views, total=page.total - missing, is_exact=page.is_exact)
 
@@ -187,18 +188,21 @@ class Searches:
     async def _views(
         self, runs: Sequence[Workflow], bytes_max: int, *, with_tasks: bool
     ) -> list[RunView]:
-        """Return those of the runs that are still there, with payloads up to ``bytes_max``."""
+        """Return those of the runs that are there and whole, with payloads up to ``bytes_max``."""
         views = []
         budget = _Budget()
         for some in _slices(runs):
             # What is newer than the version found has changed since; tasks are older.
             known = [(run.workflow_id, 0 if with_tasks else run.version) for run in some]
-            loaded = await self._store.load(known)
+            loaded = await self._load(known)
             for workflow_id, _ in known:
                 if workflow_id not in loaded:
                     continue
                 found = loaded[workflow_id]
-                graph = await self._definitions.graph(found.workflow.definition)
+                try:
+                    graph = await self._definitions.graph(found.workflow.definition)
+                except UnreadableError:
+                    continue  # damaged, as its row may be: the others are shown
                 view = run_view(build(found, graph), with_tasks=with_tasks)
                 parts = [view.input, view.output, view.variables]
                 parts += [part for task in view.tasks for part in (task.input, task.output)]
@@ -206,6 +210,18 @@ class Searches:
                 is_whole = all(part.size_bytes <= bytes_max for part in parts)
                 views.append(await whole_run(self._store, view) if is_whole else view)
         return views
+
+    async def _load(self, known: Sequence[tuple[str, int]]) -> dict[str, Loaded]:
+        """Load runs together; where one is damaged each alone, without the damaged."""
+        try:
+            return await self._store.load(known)
+        except UnreadableError:
+            pass
+        loaded: dict[str, Loaded] = {}
+        for one in known:
+            with suppress(UnreadableError):
+                loaded |= await self._store.load([one])
+        return loaded
 
     async def _payloads(self, found: Sequence[FoundTask], bytes_max: int) -> list[Payload]:
         """Return input and output of each task, those up to ``bytes_max`` with their bytes."""

@@ -10,7 +10,7 @@ from batuta.model.error import InvalidError, StoreError
 from batuta.model.execution import Task, Workflow
 from batuta.model.payload import Payload
 from batuta.store.postgres.link import Link, Record, Session
-from batuta.store.postgres.read import lease, workflow
+from batuta.store.postgres.read import lease, readable, workflow
 from batuta.store.postgres.rows import WHOLE_RUN
 from batuta.store.query.sql import TROUBLE, Column, Dialect, Statement
 from batuta.store.query.tree import (
@@ -140,7 +140,7 @@ async def find_workflows(
     source = f"workflow WHERE {where}"
     page = f"SELECT doc, version, updated_at FROM {source} ORDER BY {order}"
     rows, count = await _run(link, page, source, statement, start, size)
-    return page_of([workflow(row) for row in rows], count, count_limit(start, size))
+    return page_of(readable(rows, workflow), count, count_limit(start, size))
 
 
 async def find_tasks(
@@ -158,7 +158,7 @@ async def find_tasks(
         FROM {source} ORDER BY {statement.order(Subject.TASK, sort)}
     """
     rows, count = await _run(link, page, source, statement, start, size)
-    return page_of([_found_task(row) for row in rows], count, count_limit(start, size))
+    return page_of(readable(rows, _found_task), count, count_limit(start, size))
 
 
 def _found_task(row: Record) -> FoundTask:

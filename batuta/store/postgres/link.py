@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from batuta.model.error import StoreError
+import msgspec
+
+from batuta.model.error import StoreError, UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,6 +133,9 @@ class Link:
         for _ in range(TRIES_MAX):
             try:
                 return await self._try(work, isolation=isolation, is_read=is_read)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                told = f"postgresql: a stored row cannot be read: {error}"
+                raise UnreadableError(told) from error
             except (_AgainError, MovedError) as error:
                 last = error.__cause__ or error
                 self.counters["transactions_retried"] += 1

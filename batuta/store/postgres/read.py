@@ -1,6 +1,8 @@
 """What the engine reads of runs: their records, payloads, timers, leases and Sends."""
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -14,6 +16,8 @@ from batuta.store.postgres.rows import text
 from batuta.store.postgres.statements import LEASE_COLUMNS
 
 PAYLOAD_INLINE_BYTES_MAX = 16_384  # a larger one is loaded without its bytes, and fetched
+
+T = TypeVar("T")
 
 _WORKFLOW = msgspec.json.Decoder(Workflow)
 _TASK = msgspec.json.Decoder(Task)
@@ -97,6 +101,15 @@ def workflow(row: Record) -> Workflow:
     return msgspec.structs.replace(
         _WORKFLOW.decode(row["doc"]), version=row["version"], updated_at_ms=row["updated_at"]
     )
+
+
+def readable(rows: Iterable[Record], read: Callable[[Record], T]) -> list[T]:
+    """Return what the rows hold, without what is damaged: the others are shown."""
+    found = []
+    for row in rows:
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            found.append(read(row))
+    return found
 
 
 async def load(session: Session, known: Sequence[tuple[str, int]]) -> dict[str, Loaded]:

@@ -4,7 +4,7 @@ from batuta.model.execution import Workflow, WorkflowStatus
 from batuta.store.base import Entry, JournalRow, LogLine, QueueDepth
 from batuta.store.postgres.judge import is_id
 from batuta.store.postgres.link import Session
-from batuta.store.postgres.read import workflow
+from batuta.store.postgres.read import readable, workflow
 from batuta.store.query.tree import count_limit
 
 _JOURNAL = """
@@ -63,7 +63,7 @@ async def read_after(
 
 async def recent(session: Session, *, limit: int, status: str | None) -> list[Workflow]:
     """Return the newest runs by creation."""
-    return [workflow(row) for row in await session.rows(_RECENT, status, limit)]
+    return readable(await session.rows(_RECENT, status, limit), workflow)
 
 
 async def counts(session: Session) -> dict[str, int]:

@@ -8,7 +8,7 @@ import msgspec
 from batuta.model.execution import Workflow, WorkflowStatus
 from batuta.store.base import Document, LogLine, QueueDepth
 from batuta.store.query.tree import count_limit
-from batuta.store.sqlite.reading import with_columns
+from batuta.store.sqlite.reading import read_rows, with_columns
 
 _EXISTS = "SELECT count(*) FROM document WHERE kind = ? AND name = ? AND version = ?"
 _PUT = """
@@ -71,8 +71,8 @@ def get_snapshot(connection: apsw.Connection, digest: str) -> bytes | None:
 
 
 _RECENT = """
-SELECT '[' || coalesce(group_concat('[' || version || ',' || updated_at || ',' || doc || ']'), '')
-    || ']' FROM (SELECT * FROM workflow {filter} ORDER BY created_at DESC, id LIMIT :limit)
+SELECT '[' || version || ',' || updated_at || ',' || doc || ']' AS found
+FROM workflow {filter} ORDER BY created_at DESC, id LIMIT :limit
 """
 _RECENT_ALL = _RECENT.format(filter="")
 _RECENT_OF_STATUS = _RECENT.format(filter="WHERE status = :status")
@@ -82,11 +82,8 @@ _RECENT_ROWS = msgspec.json.Decoder(list[tuple[int, int, Workflow]])
 def recent(connection: apsw.Connection, limit: int, status: str | None) -> list[Workflow]:
     """Return the newest runs by creation."""
     statement = _RECENT_ALL if status is None else _RECENT_OF_STATUS
-    text = connection.execute(statement, {"limit": limit, "status": status}).get
-    return [
-        with_columns(workflow, version, updated_at_ms)
-        for version, updated_at_ms, workflow in _RECENT_ROWS.decode(str(text))
-    ]
+    rows = read_rows(connection, statement, {"limit": limit, "status": status}, _RECENT_ROWS)
+    return [with_columns(workflow, version, at_ms) for version, at_ms, workflow in rows]
 
 
 _COUNTS = """

@@ -4,6 +4,7 @@
 
 import time
 from collections.abc import Sequence
+from typing import TypeVar
 
 import apsw
 import msgspec
@@ -22,8 +23,10 @@ from batuta.store.query.tree import (
     count_limit,
     page_of,
 )
-from batuta.store.sqlite.reading import lease_json, with_columns
+from batuta.store.sqlite.reading import lease_json, read_rows, with_columns
 from batuta.store.sqlite.statements import uuid
+
+T = TypeVar("T")
 
 SEARCH_S_MAX = 5.0  # a search that reads everything would keep the next ones waiting
 _STEPS = 100_000  # of SQLite's machine between two looks at the clock: some ms
@@ -132,12 +135,12 @@ def find_workflows(
     source, where = _workflow_source(statement, query)
     order = statement.order(Subject.WORKFLOW, sort)
     page = (
-        f"SELECT '[' || coalesce(group_concat(found), '') || ']' FROM ("
         f"SELECT {_HEADER.format('workflow')} AS found FROM {source} WHERE {where}"
-        f" ORDER BY {order} LIMIT {size} OFFSET {start})"
+        f" ORDER BY {order} LIMIT {size} OFFSET {start}"
     )
-    text, count = _run(connection, page, f"{source} WHERE {where}", statement, start, size)
-    found = [with_columns(run, version, at_ms) for version, at_ms, run in _HEADERS.decode(text)]
+    matching = f"{source} WHERE {where}"
+    rows, count = _run(connection, page, _HEADERS, matching, statement, count_limit(start, size))
+    found = [with_columns(run, version, at_ms) for version, at_ms, run in rows]
     return page_of(found, count, count_limit(start, size))
 
 
@@ -156,11 +159,9 @@ def find_tasks(
         "coalesce(task.output_size, 'null')",
     )
     element = "'[' || " + " || ',' || ".join(parts) + " || ']'"
-    page = (
-        f"SELECT '[' || coalesce(group_concat(found), '') || ']' FROM ("
-        f"SELECT {element} AS found FROM {source} ORDER BY {order} LIMIT {size} OFFSET {start})"
-    )
-    text, count = _run(connection, page, source, statement, start, size)
+    page = f"SELECT {element} AS found FROM {source} ORDER BY {order} LIMIT {size} OFFSET {start}"
+    limit = count_limit(start, size)
+    rows, count = _run(connection, page, _FOUND_TASKS, source, statement, limit)
     found = [
         FoundTask(
             workflow=with_columns(run, version, at_ms),
@@ -169,9 +170,9 @@ def find_tasks(
             input=None if given is None else Payload(None, given),
             output=None if result is None else Payload(None, result),
         )
-        for (version, at_ms, run), task, lease, given, result in _FOUND_TASKS.decode(text)
+        for (version, at_ms, run), task, lease, given, result in rows
     ]
-    return page_of(found, count, count_limit(start, size))
+    return page_of(found, count, limit)
 
 
 def _workflow_source(statement: Statement, query: Query) -> tuple[str, str]:
@@ -186,19 +187,19 @@ def _workflow_source(statement: Statement, query: Query) -> tuple[str, str]:
 def _run(
     connection: apsw.Connection,
     page: str,
+    decoder: "msgspec.json.Decoder[list[T]]",
     source: str,
     statement: Statement,
-    start: int,
-    size: int,
-) -> tuple[str, int]:
-    """Return the page's JSON and the number of hits, at most one more than is counted."""
-    count = f"SELECT count(*) FROM (SELECT 1 FROM {source} LIMIT {count_limit(start, size) + 1})"
+    limit: int,
+) -> tuple[list[T], int]:
+    """Return the page and the number of hits, at most one more than ``limit``."""
+    count = f"SELECT count(*) FROM (SELECT 1 FROM {source} LIMIT {limit + 1})"
     parameters = tuple(statement.parameters)
     until = time.monotonic() + SEARCH_S_MAX
     connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
     try:
         with connection:  # one state of the database for both
-            text = connection.execute(page, parameters).get
+            rows = read_rows(connection, page, parameters, decoder)
             hits = connection.execute(count, parameters).get
     except apsw.InterruptError as error:
         raise InvalidError(
@@ -207,4 +208,4 @@ def _run(
         ) from error
     finally:
         connection.set_progress_handler(None)
-    return str(text), int(hits)
+    return rows, int(hits)

@@ -6,7 +6,9 @@ joined to one JSON array, payload bytes to one blob that is cut by their sizes.
 
 # ruff: noqa: S608 - what is put into the SQL here are expressions of this package
 
+import contextlib
 from collections.abc import Sequence
+from typing import TypeVar
 
 import apsw
 import msgspec
@@ -17,6 +19,8 @@ from batuta.model.execution import Lease, Task, Workflow
 from batuta.model.payload import Payload
 from batuta.store.base import Entry, JournalRow, Loaded
 from batuta.store.sqlite.statements import uuid
+
+T = TypeVar("T")
 
 _Part = tuple[int | None, int | None]  # the size of a payload, and of what is inline of it
 
@@ -138,6 +142,31 @@ def load(connection: apsw.Connection, known: Sequence[tuple[str, int]]) -> dict[
 def with_columns(workflow: Workflow, version: int, updated_at_ms: int) -> Workflow:
     """Return the header with what a commit changes without writing the document."""
     return replace(workflow, version=version, updated_at_ms=updated_at_ms)
+
+
+def read_rows(
+    connection: apsw.Connection,
+    source: str,
+    parameters: "apsw.Bindings",
+    decoder: "msgspec.json.Decoder[list[T]]",
+) -> list[T]:
+    """Return the rows that ``source`` gives as JSON in a column ``found``.
+
+    They come as one document, since a row of Python for each would cost more. Where one is
+    damaged each is read alone and the damaged are left out: the others are shown, and `doctor`
+    names what is missing.
+    """
+    whole = f"SELECT '[' || coalesce(group_concat(found), '') || ']' FROM ({source})"
+    try:
+        return decoder.decode(str(connection.execute(whole, parameters).get))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        pass
+    rows: list[T] = []
+    for [raw] in connection.execute(f"SELECT CAST(found AS BLOB) FROM ({source})", parameters):
+        assert isinstance(raw, bytes)
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            rows += decoder.decode(b"[%b]" % (raw,))
+    return rows
 
 
 class Cut:

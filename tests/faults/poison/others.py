@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from batuta.model.error import BatutaError
 from batuta.model.execution import WorkflowStatus
 from batuta.runtime.engine import Engine
+from batuta.runtime.search import SearchRequest
 from batuta.runtime.why.collect import why
 from tests.engine.definitions import chain, child, fork, simple, task_def, wait, workflow
 from tests.engine.node import Clock, Node, NoScripts, OpenStore, running
@@ -97,6 +98,15 @@ async def trouble(node: Node, victim: str) -> None:
                 await node.report(polled, {})
         with suppress(BatutaError):
             await node.engine.get(victim)
+
+
+async def shown(node: Node, run: str) -> None:
+    """Check that a page of the newest runs has this one, a search too, and `why` explains it."""
+    status = await node.engine.status()
+    assert run in {one.workflow_id for one in status.recent}
+    found = await node.engine.searches.runs(SearchRequest())
+    assert run in {one.workflow.workflow_id for one in found.items}
+    assert (await why(node.engine, run)).summary
 
 
 async def told(node: Node, victim: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.node import Clock, sqlite_opener
-from tests.faults.poison.others import NAMES, OTHERS_S, begin, live, told, trouble, work
+from tests.faults.poison.others import NAMES, OTHERS_S, begin, live, shown, told, trouble, work
 from tests.faults.scan import scan
 
 # What is put where. `:run` is a run with a queued and a leased task, a timer, a child with a
@@ -119,6 +119,7 @@ async def test_others_go_on(tmp_path: Path, what: str, report: Callable[..., Non
         await asyncio.gather(asking, return_exceptions=True)
         loops = node.engine.supervisor.report()
         said = await told(node, victim)
+        await shown(node, others[0])
         quarantined = await node.engine.quarantine.rows()
 
     assert {name: loop["errors"] for name, loop in loops.items()} == dict.fromkeys(loops, 0)
@@ -127,8 +128,8 @@ async def test_others_go_on(tmp_path: Path, what: str, report: Callable[..., Non
     assert re.search(TOLD.get(what, WAITING), said), said
     report(
         oracle="other runs, begun before and after, with every operator that waits",
-        rule=f"they end within {OTHERS_S:g} s, no loop has an error, doctor finds the row,"
-        " why tells of it where it holds the run up",
+        rule=f"they end within {OTHERS_S:g} s and are shown, no loop has an error, doctor finds the"
+        " row, why tells of it where it holds the run up",
         doctor=found[:2],
         told=said,
     )
