@@ -1,11 +1,14 @@
-"""Class workflows that fail: what waits, for what, and how often (S4.9, 5 to 10, 13 to 18)."""
+"""Class workflows that fail: what waits, for what, and how often (S4.9, 5 to 10, and 13)."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from batuta.dialects.checkpointed.run.lower import LEASE_S, STEP
 from batuta.model.command import ResetCallbacks
-from tests.dialects.checkpointed.classes import World, chain, eventually, write
+from tests.dialects.checkpointed.classes import Clock, World, chain, eventually, world, write
+from tests.dialects.conftest import memory
 
 QUOTA = "        raise RetryableError('API quota exceeded', error_type='quota_exceeded')\n"
 
@@ -230,89 +233,70 @@ async def test_s4_13_b_a_waiting_job_that_conductor_hurries_goes_on_at_once(here
     await here.until(job_id, "completed")
 
 
-async def test_s4_14_a_step_that_hangs_is_a_timeout(here: World) -> None:
-    body = (
-        "    async def step_a(self, given, config):\n"
-        "        import asyncio\n        note('a')\n        await asyncio.sleep(60)\n"
+async def test_s4_13_c_the_step_of_a_server_that_died_is_done_by_another(tmp_path: Path) -> None:
+    folder, clock, store = tmp_path / "workflows", Clock(), memory()
+    write(folder, "job", "a", "b", body=chain("a", "b"))
+    async with world(folder, store=store, clock=clock, has_workers=False) as dead:
+        job_id = await dead.start("job")
+        pending = await dead.job(job_id)
+        [taken] = await dead.server.engine.poll(STEP, worker_id="dead", count=1)
+        running = await dead.job(job_id)
+        dead.jump(LEASE_S + 1)
+        job = await dead.until(job_id, "pending_retry")
+        shown = (await dead.execution(job_id))["checkpoints"]["0"]
+
+    async with world(folder, store=store, clock=clock) as alive:
+        due_at_ms = await alive.until_due(job_id)
+        ended_at_ms = (await alive.server.engine.get(job_id)).tasks[0].task.ended_at_ms
+        alive.jump(30)
+        await alive.until(job_id, "completed")
+
+    assert (pending["status"], running["status"]) == ("pending", "running")
+    assert taken.lease.lease_ms == LEASE_S * 1_000
+    assert (shown["status"], shown["error_type"]) == ("failed_retryable", "timeout")
+    assert "responseTimeout" in job["error_message"]
+    assert 0 <= due_at_ms - ended_at_ms - 30_000 < 1_000
+    assert alive.calls == ["a", "b"]
+
+
+async def test_s4_10_c_how_often_and_how_long_can_be_set(tmp_path: Path) -> None:
+    folder = tmp_path / "workflows"
+    error = "        raise RetryableError('x', 'quota_exceeded', retry_after=1)\n"
+    body = chain("a", a=error) + (
+        "    async def can_resume(self, error_info):\n        note('asked')\n"
+        "        return bool(ask('quota'))\n"
     )
-    steps = [{"name": "a", "type": "input", "timeout_seconds": 0.2}]
-    write(here.folder, "job", "a", body=body, steps=steps)
-    job_id = await here.start("job")
-    await here.until(job_id, "pending_retry")
+    write(folder, "job", "a", body=body)
+    async with world(folder, retry_interval_s=20, retries_max=1) as here:
+        job_id = await here.start("job")
+        await here.until_due(job_id)
+        here.jump(1)
+        await here.until_called("a", "asked")
+        first_ms = await here.until_due(job_id)
+        now_ms = here.clock.now_ms()
+        (folder / "quota").write_text("yes")
+        here.jump(20)
+        job = await here.until(job_id, "failed")
 
-    found = (await here.execution(job_id))["checkpoints"]["0"]
+    assert 19_000 < first_ms - now_ms <= 20_000
+    assert job["error_message"] == "Maximum retry attempts exceeded"
+    assert here.calls == ["a", "asked", "asked", "a"]
 
-    assert (found["status"], found["error_type"]) == ("failed_retryable", "timeout")
-    assert found["error"] == "step a took longer than 0.2 s"
 
-
-async def test_s4_14_b_a_step_that_blocks_delays_nobody(here: World) -> None:
-    body = (
-        "    async def step_a(self, given, config):\n"
-        "        import time\n        note('a')\n"
-        "        while not ask('go'):\n            time.sleep(0.01)\n"
-        "        return {}\n"
+async def test_s4_09_d_a_job_that_was_retried_by_hand_asks_no_condition(here: World) -> None:
+    error = (
+        "        if not ask('quota'):\n            raise RetryableError('x', 'quota_exceeded')\n"
     )
-    write(here.folder, "blocks", "a", body=body)
-    write(here.folder, "other", "b", body=chain("b"))
-    blocked = await here.start("blocks")
-    await here.until_called("a")
-
-    other = await here.ended("other")
-
-    assert other["status"] == "completed"
-    assert (await here.job(blocked))["status"] == "running"
-    (here.folder / "go").write_text("yes")
-    await here.until(blocked, "completed")
-
-
-async def test_s4_17_a_missing_method_fails_the_job(here: World) -> None:
-    write(here.folder, "job", "a", "b", body=chain("a"))
-
-    job = await here.ended("job")
-
-    assert (job["status"], job["error_message"]) == ("failed", "Step method step_b not implemented")
-
-
-async def test_s4_18_what_json_cannot_hold_fails_the_job(here: World) -> None:
-    body = "    async def step_a(self, given, config):\n        return {'file': open(__file__)}\n"
-    write(here.folder, "job", "a", body=body.replace("open(__file__)", "object()"))
-
-    job = await here.ended("job")
-
-    assert job["status"] == "failed"
-    assert "Step a returned what JSON cannot hold" in job["error_message"]
-    found = (await here.execution(job["job_id"]))["checkpoints"]["0"]
-    assert found["status"] == "failed_permanent"
-
-
-async def test_s4_18_b_a_step_that_leaves_nothing_is_missed_by_the_next(here: World) -> None:
-    body = "    async def step_a(self, given, config):\n        return None\n\n" + chain("b")
-    write(here.folder, "job", "a", "b", body=body)
-    job_id = await here.start("job")
-
-    job = await here.until(job_id, "pending_retry")
-
-    assert job["error_message"] == "Output of step 0 is missing"
-    assert here.calls == []
-
-
-async def test_steps_are_called_by_their_names_in_the_run_and_leave_their_traceback(
-    here: World,
-) -> None:
-    names = ("upload", "workflow", "a__2", "step1", "_x")
-    body = chain(*names, _x="        raise KeyError('nothing here')\n")
-    write(here.folder, "job", *names, body=body)
+    body = chain("a", a=error)
+    body += (
+        "    async def can_resume(self, error_info):\n        note('asked')\n        return False\n"
+    )
+    write(here.folder, "job", "a", body=body)
     job_id = await here.start("job")
     await here.until_due(job_id)
+    (here.folder / "quota").write_text("yes")
 
-    run = await here.server.engine.get(job_id)
-    failed = run.tasks[-2]
-    [line] = await here.server.engine.logs(failed.task.task_id)
+    await here.ask(f"POST /workflows/retry/{job_id}")
 
-    assert [one.task.reference_name for one in run.tasks[:-1]] == [
-        *("upload", "step1x", "step2", "step1", "step4")
-    ]
-    assert "KeyError: 'nothing here'" in line.line
-    assert run.tasks[-1].task.reason == "waits after: 'nothing here'"
-    assert here.calls == list(names)
+    await here.until(job_id, "completed")
+    assert here.calls == ["a", "a"]
