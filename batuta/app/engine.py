@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -97,7 +98,11 @@ def data_folder(settings: Settings) -> Path:
 
 
 def _sweeps(
-    engine: Engine, blobs: BlobStore, folder: Path | None, settings: Settings
+    engine: Engine,
+    store: EngineStore,
+    blobs: BlobStore,
+    folder: Path | None,
+    settings: Settings,
 ) -> Sequence[Sweep]:
     """Give the engine its uploads and media; return what removes files that nobody needs."""
     if folder is None:
@@ -114,12 +119,16 @@ def _sweeps(
     async def sweep_uploads() -> tuple[int, bool]:
         return await uploads.sweep(), True
 
-    async def find_gone(workflow_ids: Sequence[str]) -> set[str]:
-        inputs = await blobs.find_payloads([(one, 0, "input") for one in workflow_ids])
-        pairs = zip(workflow_ids, inputs, strict=True)
-        return {workflow_id for workflow_id, found in pairs if found is None}
+    return (sweep_blobs, sweep_uploads, lambda: media.sweep(partial(_find_gone, store)))
 
-    return (sweep_blobs, sweep_uploads, lambda: media.sweep(find_gone))
+
+async def _find_gone(store: EngineStore, workflow_ids: Sequence[str]) -> set[str]:
+    """Return which runs are not in the database; variables, which are small, say so of most."""
+    gone = list(workflow_ids)
+    for part in ("variables", "input"):
+        found = await store.find_payloads([(one, 0, part) for one in gone])
+        gone = [one for one, payload in zip(gone, found, strict=True) if payload is None]
+    return set(gone)
 
 
 @contextlib.asynccontextmanager
@@ -161,7 +170,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
                     taken_back_count,
                 )
         engine.start_loops()
-        engine.keep(settings, _sweeps(engine, blobs, folder, settings))
+        engine.keep(settings, _sweeps(engine, store, blobs, folder, settings))
         try:
             yield engine
         finally:

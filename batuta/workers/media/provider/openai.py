@@ -67,15 +67,7 @@ async def draw(
     if model.startswith("dall-e"):
         body["response_format"] = "b64_json"  # their URLs are gone after an hour
     target = _target(services, "pictures")
-    answer = await ask(
-        target,
-        "POST",
-        "/images/generations",
-        body=body,
-        wait_s=IMAGE_S,
-        bytes_max=PICTURE_BYTES_MAX,
-    )
-    return await _picture(services, answer, workflow_id)
+    return await _asked(services, target, "/images/generations", workflow_id, body=body)
 
 
 async def edit_image(
@@ -101,15 +93,7 @@ async def edit_image(
         form.add_field("response_format", "b64_json")
     name = f"image.{_EXTENSIONS.get(media_type, 'png')}"
     form.add_field("image", raw, filename=name, content_type=media_type)
-    answer = await ask(
-        target,
-        "POST",
-        "/images/edits",
-        form=form,
-        wait_s=IMAGE_S,
-        bytes_max=PICTURE_BYTES_MAX,
-    )
-    return await _picture(services, answer, workflow_id)
+    return await _asked(services, target, "/images/edits", workflow_id, form=form)
 
 
 async def speak(
@@ -156,6 +140,14 @@ def _target(services: Services, what: str) -> Target:
         )
     headers = {"Authorization": f"Bearer {ai.openai_key}"} if ai.openai_key else {}
     return Target(name="OpenAI", url=ai.openai_url, headers=headers, secrets=(ai.openai_key,))
+
+
+async def _asked(
+    services: Services, target: Target, path: str, workflow_id: str, **sent: Any
+) -> str:
+    """Ask for a picture, and return its URL."""
+    answer = await ask(target, "POST", path, wait_s=IMAGE_S, bytes_max=PICTURE_BYTES_MAX, **sent)
+    return await _picture(services, answer, workflow_id)
 
 
 async def _picture(services: Services, answer: Any, workflow_id: str) -> str:
