@@ -45,8 +45,9 @@ def _compose() -> tuple[bool, str]:
 
 def _containers() -> tuple[bool, str]:
     code, said = _run("docker", "compose", "ps", "--format", "{{.Name}} {{.State}}")
-    is_up = code == 0 and bool(said) and "exited" not in said
-    return is_up, said.replace("\n", ", ") or "there are none; one process needs none"
+    if code or not said:
+        return False, "there are none; one process needs none"
+    return "exited" not in said, said.replace("\n", ", ")
 
 
 def _ports() -> tuple[bool, str]:
