@@ -202,3 +202,24 @@ class Load:
     def _answered(self, kind: str) -> None:
         self.acknowledged[kind] += 1
         self.on_answer(kind)
+
+
+class PatientLoad(Load):
+    """Clients that take an answer of 5xx for none: the store was not there when it was asked."""
+
+    async def _send(
+        self, connection: Connection, kind: str, path: str, body: bytes = b"", method: str = "POST"
+    ) -> tuple[int, bytes]:
+        status, answer = await super()._send(connection, kind, path, body, method)
+        if status >= 500:
+            self.unanswered[kind] += 1
+            raise ConnectionError(f"{kind} was answered {status}: {answer[:200]!r}")
+        return status, answer
+
+    async def acknowledged_one(self, within_s: float) -> None:
+        """Return once one more start or report has been acknowledged."""
+        moment = asyncio.Event()
+        self.on_answer = lambda _kind: moment.set()
+        async with asyncio.timeout(within_s):
+            await moment.wait()
+        self.on_answer = lambda _kind: None

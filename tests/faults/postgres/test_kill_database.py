@@ -16,10 +16,9 @@ from typing import Any
 
 import pytest
 
-from bench.load.client import Connection
 from tests.faults.compare import compare_rows
 from tests.faults.ledger import Ledger
-from tests.faults.load import Load
+from tests.faults.load import PatientLoad
 from tests.faults.postgres.database import Database
 from tests.faults.serving import Server
 
@@ -41,19 +40,6 @@ SELECT replace(task_id::text, '-', '') AS id, doc, output,
     replace(workflow_id::text, '-', '') AS run
 FROM task WHERE NOT retired
 """
-
-
-class PatientLoad(Load):
-    """Clients that take an answer of 5xx for none: the database was gone when it was asked."""
-
-    async def _send(
-        self, connection: Connection, kind: str, path: str, body: bytes = b"", method: str = "POST"
-    ) -> tuple[int, bytes]:
-        status, answer = await super()._send(connection, kind, path, body, method)
-        if status >= 500:
-            self.unanswered[kind] += 1
-            raise ConnectionError(f"{kind} was answered {status}: {answer[:200]!r}")
-        return status, answer
 
 
 @asynccontextmanager
@@ -94,7 +80,7 @@ async def test_what_was_acknowledged_survives_kills_of_the_database(
     try:
         for number in range(KILLS):
             load.starts_left += STARTS
-            await _acknowledged(load)
+            await load.acknowledged_one(BACK_S)
             await asyncio.sleep(load.random.uniform(0, UP_S))
             in_flight.append(Counter(load.in_flight))
             if number % 2:
@@ -105,7 +91,7 @@ async def test_what_was_acknowledged_survives_kills_of_the_database(
             await database.wait_ready()
             begun = asyncio.get_running_loop().time()
             load.starts_left += 1
-            await _acknowledged(load)
+            await load.acknowledged_one(BACK_S)
             back_s.append(asyncio.get_running_loop().time() - begun)
         load.starts_left = 0
         await _until_ended(database.url)
@@ -152,7 +138,7 @@ async def test_a_commit_that_was_not_synced_is_found(
         load.starts_left += STARTS
         try:
             for _ in range(STARTS):
-                await _acknowledged(load)
+                await load.acknowledged_one(BACK_S)
         finally:
             database.kill()
             server.kill()
@@ -168,15 +154,6 @@ async def test_a_commit_that_was_not_synced_is_found(
         rule="with synchronous_commit = off the oracle finds a loss at the first kill",
         acknowledged=dict(load.acknowledged),
     )
-
-
-async def _acknowledged(load: Load) -> None:
-    """Return once one more start or report has been acknowledged."""
-    moment = asyncio.Event()
-    load.on_answer = lambda _kind: moment.set()
-    async with asyncio.timeout(BACK_S):
-        await moment.wait()
-    load.on_answer = lambda _kind: None
 
 
 async def _rows(url: str) -> tuple[set[str], dict[str, Any], set[str]]:
