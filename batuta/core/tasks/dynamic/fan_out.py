@@ -32,13 +32,14 @@ DYNAMIC_FORK_MAX = 20_000
 def begin(draft: Draft, attempt: Attempt) -> Iterable[Attempt]:
     """Create the FORK, completed at once, and answer its branches and the JOIN behind it."""
     node = attempt.node
+    before = draft.execution.latest_of_node.get(node.reference_name)
     fork = create(draft, attempt, task_type="FORK", started_at_ms=draft.now_ms, is_id_literal=True)
     if fork is None:
         return ()
     values = task_input(draft, fork).value
     try:
         join = _join_of(draft, attempt)
-        branches = read_branches(node, values, is_first=_is_first(draft, attempt))
+        branches = read_branches(node, values, is_first=_is_first(draft, attempt, before))
     except (ValueError, InvalidError) as error:
         draft.end(fork, TaskStatus.FAILED, reason=str(error))
         return ()
@@ -79,14 +80,20 @@ def _join_of(draft: Draft, attempt: Attempt) -> Node:
     return found
 
 
-def _is_first(draft: Draft, attempt: Attempt) -> bool:
+def _is_first(draft: Draft, attempt: Attempt, before: int | None) -> bool:
     """Say whether the run has reached no dynamic fork before this one.
 
-    One that comes later in the same loop does not count, so that all passes give the same names.
+    All passes of a loop give the same names: one that comes later in the same loop does not
+    count, and a pass does as the one ``before`` did (its seq), whatever was reached since.
     """
     if attempt.origin is not None:
         return False
     node, execution = attempt.node, draft.execution
+    fork = None if before is None else execution.tasks.get(before)
+    join = None if fork is None else execution.latest_task(f"{node.then}{fork.suffix}")
+    root = execution.latest_task(join.join_on[0]) if join is not None and join.join_on else None
+    if root is not None and root.origin is not None:
+        return root.node_name == f"_{execution.graph.node_of(root).task.name}_0"
     is_behind = False
     for other in execution.graph.dynamic_forks:
         if other.reference_name == node.reference_name:
