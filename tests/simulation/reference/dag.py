@@ -30,8 +30,8 @@ def look_behind(machine: "Machine", made: "Made") -> None:
     if not dag.is_open:
         raise UncoveredError("dag: it has ended before its nodes")
     name = made.node.task_reference_name
+    dag.is_due |= _is_idle(machine, dag)  # also of nodes whose delay is over by now
     _look(machine, dag, [edge.target for edge in _edges(dag) if edge.source == name])
-    dag.is_due |= _is_idle(machine, dag)
 
 
 def begin(_machine: "Machine", made: "Made") -> None:
