@@ -1,8 +1,10 @@
 """Flows on a real server: killed between two nodes and started again, and looked at by doctor."""
 
 import json
+import os
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +90,41 @@ def test_s0_20_killed_between_two_nodes_it_goes_on_with_the_second(
     outputs = [one["data"]["output"]["text"] for one in record["results"]]
     assert outputs == ["ONCE", "ONCE!"]
     server.check_log()
+
+
+@pytest.mark.slow
+def test_the_example_runs_and_its_receiver_is_told(tmp_path: Path) -> None:
+    secret = "a secret of tests"
+    receiver = subprocess.Popen(
+        [sys.executable, "-m", "examples.flow.receiver", "--port", "0"],
+        cwd=ROOT,
+        env={**os.environ, "BATUTA_FLOW_CALLBACK_SECRET": secret},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert receiver.stdout is not None, "it is a pipe"
+    url = receiver.stdout.readline().split()[-1]
+    server = Server(tmp_path)
+    workers = str(ROOT / "examples" / "flow" / "workers.py")
+    try:
+        server.start("--ai", "fake", "--workers", workers, "--flow-callback-secret", secret)
+        flow = json.loads((ROOT / "examples" / "flow" / "flow.json").read_text("utf-8"))
+        forged = urllib.request.Request(url, b"{}", {"webhook-timestamp": "1"}, method="POST")
+        with pytest.raises(urllib.error.HTTPError, match="401") as refused:
+            urllib.request.urlopen(forged, timeout=10)
+        refused.value.close()
+        workflow_id = ask(server, "POST /workflow/run", {**flow, "callbackUrl": url})["workflowId"]
+        told = receiver.stdout.readline()
+        results = ask(server, f"GET /workflow/{workflow_id}/results")["results"]
+    finally:
+        server.stop()
+        receiver.kill()
+        receiver.wait()
+        receiver.stdout.close()
+
+    assert told == "workflow.completed A loud tale\n"
+    first, second = (one["data"]["output"]["text"] for one in results)
+    assert second == f"{first.upper()}!"
 
 
 @pytest.mark.slow
