@@ -11,11 +11,61 @@ import contextvars
 import queue
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 THREADS_MAX = 32  # plain functions at once in one process; each is a thread
 
 STOP_S = 1.0  # that cancelled code gets to tidy up, before it is left behind
+
+
+class DaemonExecutor(ThreadPoolExecutor):
+    """What a loop of user code runs plain calls in (``asyncio.to_thread``): daemons, some at most.
+
+    Python waits at its end for the threads of its own executor, so that one call that blocks
+    would keep a stopped process alive.
+    """
+
+    def __init__(self, threads_max: int = THREADS_MAX) -> None:
+        super().__init__(max_workers=1)
+        self._limit = threads_max
+        self._lock = threading.Lock()
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._count = 0
+        self._under_way = 0
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Have a call made in one of the threads."""
+        future: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                if future.set_running_or_notify_cancel():
+                    try:
+                        future.set_result(call(*args, **kwargs))
+                    except BaseException as error:  # noqa: BLE001 - who waits is told
+                        future.set_exception(error)
+            finally:
+                with self._lock:
+                    self._under_way -= 1
+
+        with self._lock:
+            self._under_way += 1
+            if self._under_way > self._count and self._count < self._limit:
+                self._count += 1
+                name = f"task-call-{self._count}"
+                threading.Thread(target=self._serve, name=name, daemon=True).start()
+        self._calls.put(work)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002  as Python's
+        """Let idle threads end; those that are busy are left behind."""
+        for _ in range(self._count):
+            self._calls.put(None)
+
+    def _serve(self) -> None:
+        while (work := self._calls.get()) is not None:
+            work()
 
 
 class LeftBehindError(Exception):
@@ -101,6 +151,7 @@ class Runner:
     def _user_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
+            self._loop.set_default_executor(DaemonExecutor())
             self._loop_thread = threading.Thread(
                 target=_run_loop, args=(self._loop,), name="task-loop", daemon=True
             )

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from batuta.dialects.checkpointed import thread
+from batuta.dialects.checkpointed.folder import shelf
 from batuta.dialects.checkpointed.folder.load import class_name
 from tests.dialects.checkpointed.classes import (
     World,
     chain,
+    eventually,
     waiting_for,
     write,
 )
@@ -209,6 +212,23 @@ async def test_s4_20_d_files_beside_the_code_can_be_imported_and_are_read_anew(
     assert found == [7, 80]
     ours = [name for name in sys.modules if name.startswith("_batuta_workflow_")]
     assert len([name for name in ours if name.endswith(".numbers")]) <= 1
+
+
+async def test_s4_20_f_code_that_never_ends_loading_is_left_and_named(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf, "LOAD_S", 0.3)
+    monkeypatch.setattr(thread, "GRACE_S", 0.1)
+    write(here.folder, "endless", "a", body="    import threading; threading.Event().wait()\n")
+    write(here.folder, "good", "a", body=chain("a"))
+
+    async def told() -> bool:
+        return await listed(here) == ["good"]
+
+    await eventually(told)
+    assert "was not loaded after" in (await faults(here))["endless"]
+    write(here.folder, "endless", "a", body=chain("a"))
+    assert await listed(here) == ["endless", "good"]
 
 
 async def test_s4_20_e_a_package_workflows_of_ones_own_is_not_hidden(

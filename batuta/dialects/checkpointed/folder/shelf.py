@@ -25,6 +25,7 @@ from batuta.dialects.checkpointed.folder.load import (
     load_checks,
     load_package,
 )
+from batuta.dialects.checkpointed.thread import StepTimeoutError, in_own_thread
 from batuta.model.error import InvalidError
 from batuta.runtime.clock import pause
 from batuta.store.blob.folder import list_entries
@@ -35,6 +36,8 @@ DEPTH_MAX = 3  # folders within its folder
 CHECKS = "conditions.py"  # in the workflows folder itself: resume conditions for all of them
 LOOK_S = 2.0  # between two looks of the loop
 WAIT_S = 10.0  # for code that is being loaded; then what was there before is shown
+LOAD_S = 60.0  # for all code that has to be loaded in one look
+_ENDLESS = f"its code was not loaded after {LOAD_S:g} s; what it does at once belongs into a step"
 _SKIPPED = ("_", ".")
 
 _log = logging.getLogger(__name__)
@@ -74,6 +77,7 @@ class Shelf:
         self._held: dict[Path, _Held] = {}
         self._found = _Found()
         self._told: frozenset[Fault] = frozenset()
+        self._loading = (Path(), "")
         self._lock = asyncio.Lock()
         self._asked_count = 0
         self._covered_count = 0
@@ -121,13 +125,19 @@ class Shelf:
             self._covered_count = covers
 
     async def _look(self) -> None:
-        self._found = await asyncio.to_thread(self._read)
+        try:
+            call = in_own_thread(self._read, limit_s=LOAD_S, stop=asyncio.Event(), name="workflows")
+            self._found, self._held = await call
+        except StepTimeoutError:
+            # That folder is left as it is until it changes; the next look passes it over.
+            path, signature = self._loading
+            self._held = {**self._held, path: _Held(signature, fault=_ENDLESS)}
         faults = frozenset(self._found.faults)
         for fault in sorted(faults - self._told, key=lambda one: one.folder):
             _log.warning("workflow folder %s cannot be used: %s", fault.folder, fault.error)
         self._told = faults
 
-    def _read(self) -> _Found:
+    def _read(self) -> tuple[_Found, dict[Path, _Held]]:
         packages: dict[str, Package] = {}
         checks: dict[str, tuple[Callable[..., Any], ...]] = {}
         faults: list[Fault] = []
@@ -151,8 +161,7 @@ class Shelf:
                     packages.setdefault(package.workflow_id, package)
         for path in self._held.keys() - seen.keys():
             forget(path)
-        self._held = seen
-        return _Found(packages, checks, tuple(faults))
+        return _Found(packages, checks, tuple(faults)), seen
 
     def _at(self, path: Path, root: Path) -> _Held:
         """Return what a folder or file holds: what it held before, unless it has changed."""
@@ -161,6 +170,7 @@ class Shelf:
         if before is not None and before.signature == signature:
             return before
         forget(path)
+        self._loading = (path, signature)
         try:
             owners = trusted_owners(root)
             for one in (root, path, *_files(path)):

@@ -8,8 +8,8 @@ from typing import Any
 
 from batuta.dialects.checkpointed.author.base import BaseWorkflow
 from batuta.dialects.checkpointed.folder.load import Checks
-from batuta.dialects.checkpointed.run.thread import in_own_thread
 from batuta.dialects.checkpointed.run.wait import NO_KEY
+from batuta.dialects.checkpointed.thread import in_own_thread
 
 CHECK_S = 30.0  # for all checks of one job
 # Where a step named its provider and nobody wrote a check: is there a key at all?

@@ -26,12 +26,12 @@ from batuta.dialects.checkpointed.run.standing import (
     is_hurried,
     resume_at_ms,
 )
-from batuta.dialects.checkpointed.run.thread import (
+from batuta.dialects.checkpointed.run.wait import TIMEOUT, told
+from batuta.dialects.checkpointed.thread import (
     StepStoppedError,
     StepTimeoutError,
     in_own_thread,
 )
-from batuta.dialects.checkpointed.run.wait import TIMEOUT, told
 from batuta.model.error import NotFoundError
 from batuta.model.execution import TaskStatus
 from batuta.runtime.clock import wall_ms
@@ -113,7 +113,7 @@ class Crew:
         try:
             call = self._call(task, package, desk)
             found = await in_own_thread(
-                call, limit_s=limit_s, stop=stop, name=f"{package.workflow_id} {step['name']}"
+                call, limit_s=limit_s, stop=stop, name=f"step {step['name']} of {task.workflow_id}"
             )
             return _completed(step["name"], found, started_at_ms)
         except HardError as error:

@@ -1,4 +1,4 @@
-"""A thread and a loop of its own for each step, so that one that blocks delays nobody else."""
+"""A thread and a loop of its own for each piece of user code: one that blocks delays nobody."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,8 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+from batuta.workers.thread import DaemonExecutor
 
 GRACE_S = 2.0  # for a step that is told to stop; then it is left behind
 
@@ -62,7 +64,7 @@ class _Strand:
         self._task: asyncio.Task[None] | None = None
         self.done: asyncio.Future[Any] = self._waiting.create_future()
         self._has_ended = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name=f"step {name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     async def end(self) -> None:
@@ -88,6 +90,7 @@ class _Strand:
 
     async def _main(self) -> None:
         self._own, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        self._own.set_default_executor(DaemonExecutor())
         found = self._call()
         if isinstance(found, Coroutine):
             found = await found
