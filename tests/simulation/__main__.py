@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.simulation.campaign import main, say, tell
 from tests.simulation.run import simulate
-from tests.simulation.world.plan import SCALES, Lean
+from tests.simulation.world.plan import LONG_EVERY, SCALES, Lean
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -20,6 +20,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=["", *SCALES],
         help="of all seeds; else one of 20 is long",
     )
+    parser.add_argument("--long-every", type=int, default=LONG_EVERY, help="one of so many is long")
     parser.add_argument("--report", type=Path, default=Path("build/simulation.json"), help="where")
     parser.add_argument("--story", type=int, help="run this one seed and print its whole timeline")
     parser.add_argument("--shrink", type=int, help="make this failing seed small and show it")
@@ -44,4 +45,6 @@ if __name__ == "__main__":
         sys.exit(1)
     if given.story is not None:
         sys.exit(_story(given.story, lean))
-    sys.exit(main(given.first, given.seeds, given.report, jobs=given.jobs, lean=lean))
+    seeds = range(given.first, given.first + given.seeds)
+    every = given.long_every
+    sys.exit(main(seeds, given.report, jobs=given.jobs, lean=lean, long_every=every))

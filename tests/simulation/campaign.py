@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from tests.simulation.coverage import DECLARED
 from tests.simulation.plants.planted import LEANS, PLANTS, planted
 from tests.simulation.report import Report
 from tests.simulation.run import simulate
 from tests.simulation.shrink import shrink
-from tests.simulation.world.plan import Lean
+from tests.simulation.world.plan import LONG_EVERY, Lean, scale_of
 
 PROGRESS_S = 5.0
 WRITTEN_S = 60.0  # between two reports on disk, so that one that is stopped leaves its figures
@@ -33,11 +35,15 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def run_seeds(seeds: Iterable[int], lean: Lean = Lean()) -> Report:  # noqa: B008  frozen
+def run_seeds(
+    seeds: Iterable[int],
+    lean: Lean = Lean(),  # noqa: B008  frozen
+    long_every: int = LONG_EVERY,
+) -> Report:
     """Run seeds; one that breaks a promise does not stop the others."""
     report = Report()
     for seed in seeds:
-        report.run(seed, lean)
+        report.run(seed, replace(lean, scale=scale_of(seed, lean.scale, long_every).name))
     return report
 
 
@@ -76,15 +82,16 @@ def tell(seed: int, lean: Lean) -> None:
     say(found.outcome.story())
 
 
-def main(seed_first: int, seed_count: int, path: Path, *, jobs: int, lean: Lean) -> int:
+def main(
+    seeds: range, path: Path, *, jobs: int = 1, lean: Lean, long_every: int = LONG_EVERY
+) -> int:
     """Run everything and write the report; 1 when a promise was broken or a bug survived."""
     report = Report()
-    last = seed_first + seed_count
-    parts = [range(n, min(n + PART, last)) for n in range(seed_first, last, PART)]
-    _run([(run_seeds, (part, lean)) for part in parts], report, path, jobs)
+    parts = [seeds[n : n + PART] for n in range(0, len(seeds), PART)]
+    _run([(run_seeds, (part, lean, long_every)) for part in parts], report, path, jobs)
     crashes: list[Work] = [(_crash, (seed, 1)) for seed in SMALL_SCENARIOS]
     plants: list[Work] = [(catch, (name,)) for name in PLANTS]
-    _run([(_crash, (seed_first, CRASH_EVERY)), *crashes, *plants], report, path, jobs)
+    _run([(_crash, (seeds[0], CRASH_EVERY)), *crashes, *plants], report, path, jobs)
     document = _write(report, path)
     say(f"killed a node at {report.counts['crash_points']} points of the store")
     for name, found in document["planted_bugs"].items():

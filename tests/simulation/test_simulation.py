@@ -106,7 +106,7 @@ def test_a_campaign_in_two_processes_counts_what_one_counts(
     documents = []
     for jobs in (1, 2):
         path = tmp_path / f"{jobs}.json"
-        assert campaign.main(1, 9, path, jobs=jobs, lean=Lean(scale="short")) == 0
+        assert campaign.main(range(1, 10), path, jobs=jobs, lean=Lean(scale="short")) == 0
         documents.append(json.loads(path.read_text("utf-8")))
 
     for document in documents:

@@ -33,9 +33,9 @@ SCALES = {scale.name: scale for scale in (SHORT, LONG)}
 LONG_EVERY = 20  # seeds, when both kinds are mixed
 
 
-def scale_of(seed: int, name: str = "") -> Scale:
-    """Return how much happens in a seed; without a name every twentieth is long."""
-    return SCALES[name or ("short" if seed % LONG_EVERY else "long")]
+def scale_of(seed: int, name: str = "", long_every: int = LONG_EVERY) -> Scale:
+    """Return how much happens in a seed; without a name one of ``long_every`` is long."""
+    return SCALES[name or ("short" if seed % long_every else "long")]
 
 
 class Lean(msgspec.Struct, frozen=True):
