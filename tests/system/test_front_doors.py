@@ -37,9 +37,10 @@ def test_a_front_door_has_a_port_of_its_own_and_workers_inside(tmp_path: Path) -
         "    return {'n': given['n'] * 2}\n",
         "utf-8",
     )
-    alias = free_port()
+    alias, other = free_port(), free_port()
     server = Server(tmp_path)
-    server.start("--listen", f"{alias}=steps", "--workers", str(tmp_path / "doubling.py"))
+    flags = ("--listen", f"{alias}=steps", "--listen", f"{other}=flow")
+    server.start(*flags, "--workers", str(tmp_path / "doubling.py"))
     door, home = f"http://127.0.0.1:{alias}", server.api_url.removesuffix("/api")
     try:
         definition = {"name": "d", "startAt": "a", "steps": {"a": {"functionName": "double"}}}
@@ -54,6 +55,8 @@ def test_a_front_door_has_a_port_of_its_own_and_workers_inside(tmp_path: Path) -
 
         assert eventually(look, "the instance completes")["currentPayload"] == {"n": 42}
         assert ask(f"{door}/api/health")[0] == 200
+        assert ask(f"http://127.0.0.1:{other}/workflow/history")[:2] == (200, [])
+        assert ask(f"http://127.0.0.1:{other}/workflows/definitions")[0] == 404
         own = ask(where, Origin="http://localhost:5173")
         assert own[2]["access-control-allow-origin"] == "http://localhost:5173"
         assert ask(where, Origin="https://evil.example")[0] == 403

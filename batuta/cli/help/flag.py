@@ -33,9 +33,17 @@ def _flag(setting: Setting) -> SettingFlag:
     if kind is bool:
         names = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"
         return SettingFlag([names, setting.name], default=None, help=setting.help)
-    metavar = "A,B,..." if typing.get_origin(kind) is tuple else _METAVARS.get(kind, "WORD")
     text = f"{setting.help}  [{_plain(setting.default)}]" if setting.default else setting.help
-    return SettingFlag([setting.flag, setting.name], metavar=metavar, help=text)
+    declared = [setting.flag, setting.name]
+    if typing.get_origin(kind) is tuple:
+        text = f"{text}  (repeatable)"
+        return SettingFlag(declared, metavar="A,B,...", help=text, multiple=True, callback=_together)
+    return SettingFlag(declared, metavar=_METAVARS.get(kind, "WORD"), help=text)
+
+
+def _together(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> str | None:
+    """Make one list of a flag that was given several times; None where it was not given."""
+    return ",".join(given) if given else None
 
 
 def _plain(default: Any) -> str:
