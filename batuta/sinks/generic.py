@@ -7,6 +7,7 @@ SCHEDULED until it is reported on.
 
 from typing import Any
 
+from batuta.model.execution import WorkflowStatus
 from batuta.sinks.base import body_of
 from batuta.sinks.passage import Passage, TaskChange
 
@@ -14,17 +15,18 @@ from batuta.sinks.passage import Passage, TaskChange
 async def tell(passage: Passage) -> list[bytes]:
     """Return the changes of statuses that an entry made: tasks in order, then the run.
 
-    The run comes first where it begins.
+    A run that begins is told as RUNNING first, also one that ends with the same entry.
     """
-    told = [_task(passage, change) for change in passage.tasks if change.status is not None]
-    if passage.status is not None:
-        told.insert(0 if passage.is_start else len(told), _workflow(passage))
+    running = WorkflowStatus.RUNNING
+    told = [_workflow(passage, running)] if passage.is_start else []
+    told += [_task(passage, change) for change in passage.tasks if change.status is not None]
+    if passage.status is not None and not (passage.is_start and passage.status is running):
+        told.append(_workflow(passage, passage.status))
     return [body_of(document) for document in told]
 
 
-def _workflow(passage: Passage) -> dict[str, Any]:
-    workflow, status = passage.run.workflow, passage.status
-    assert status is not None, "only a change of the status is told"
+def _workflow(passage: Passage, status: WorkflowStatus) -> dict[str, Any]:
+    workflow = passage.run.workflow
     document = {
         "type": "WORKFLOW_STATUS",
         "workflowId": workflow.workflow_id,

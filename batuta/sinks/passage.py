@@ -61,10 +61,9 @@ class Run:
         """
         key = (seq, part)
         payload = self._payloads.get(key)
-        is_missing = key not in self._payloads or (payload is not None and not payload.is_loaded)
-        if is_missing:
+        if key not in self._payloads or (payload is not None and not payload.is_loaded):
+            # Not kept: it is large, or of a task that is rarely told of.
             [payload] = await self._store.find_payloads([(self.workflow.workflow_id, *key)])
-            self._payloads[key] = payload
         return payload or EMPTY
 
 

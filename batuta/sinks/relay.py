@@ -90,11 +90,14 @@ class Relay:
         self._hint.set()
 
     def facts(self) -> dict[str, Any]:
-        """Return how it is going: ``lag`` in entries of the journal, as of the last look."""
+        """Return how it is going: ``lag`` in entries of the journal, as of the last look.
+
+        None where another node relays.
+        """
         return {
             "isHolder": self._is_held,
-            "position": self._position,
-            "lag": max(self._end - self._position, 0),
+            "position": self._position if self._is_held else None,
+            "lag": max(self._end - self._position, 0) if self._is_held else None,
             "delivered": self._delivered,
             "failures": self._failures,
             "gaps": self._gaps,

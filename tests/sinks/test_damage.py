@@ -10,13 +10,21 @@ import pytest
 
 from batuta.dialects.steps.events import tell
 from batuta.sinks.relay import Relay
-from tests.engine.node import Clock, sqlite_opener
+from tests.engine.node import Clock, OpenStore, sqlite_opener
 from tests.faults.poison.others import begin
 from tests.faults.poison.test_poison_rows import GARBAGE
 from tests.sinks.test_relay import Watched, until
 
 READ_HERE = ("workflow", "task", "journal", "payload", "snapshot")
 DAMAGE = [name for name in GARBAGE if name.split(":")[0] in READ_HERE]
+
+
+async def begun(opener: OpenStore, clock: Clock) -> tuple[str, list[str]]:
+    """Begin the victim's run and others, with a reader who has yet to read of them."""
+    store = await opener()
+    await store.cursors.take("test", "", now_ms=0, until_ms=0)
+    await store.close()
+    return await begin(opener, clock)
 
 
 @pytest.mark.parametrize("name", DAMAGE)
@@ -26,10 +34,7 @@ async def test_a_damaged_row_keeps_no_other_run_from_being_told(
 ) -> None:
     clock, path = Clock(), tmp_path / "batuta.db"
     opener = sqlite_opener(path, clock)
-    store = await opener()
-    await store.cursors.take("test", "", now_ms=0, until_ms=0)
-    await store.close()
-    victim, others = await begin(opener, clock)
+    victim, others = await begun(opener, clock)
     with closing(sqlite3.connect(path)) as database:
         keys = {"run": bytes.fromhex(victim.replace("-", "")), "id": bytes(range(16))}
         used = {key: value for key, value in keys.items() if f":{key}" in GARBAGE[name]}
@@ -67,10 +72,7 @@ async def test_a_damaged_row_keeps_no_other_run_from_being_told(
 async def test_what_is_damaged_is_told_as_untold(tmp_path: Path) -> None:
     clock, path = Clock(), tmp_path / "batuta.db"
     opener = sqlite_opener(path, clock)
-    store = await opener()
-    await store.cursors.take("test", "", now_ms=0, until_ms=0)
-    await store.close()
-    victim, others = await begin(opener, clock)
+    victim, others = await begun(opener, clock)
     with closing(sqlite3.connect(path)) as database:
         database.execute("UPDATE journal SET changed = x'ff'")
         database.commit()

@@ -83,7 +83,7 @@ def _screen(status: Mapping[str, Any], base: str, now_ms: int, style: Style) -> 
     yield row("runs", counts or "none")
     for name, loop in status["loops"].items():
         passed, failed = loop["lastPassMsAgo"], loop["errors"]
-        behind = f", {loop['lag']} entries behind" if "lag" in loop else ""
+        behind = f", {loop['lag']} entries behind" if loop.get("lag") is not None else ""
         yield row("loop", f"{name}: last pass {passed} ms ago, {failed} errors{behind}")
     if (kept := status.get("retention")) and kept["isConfigured"]:
         when = ago(kept["lastPassTime"], now_ms)
