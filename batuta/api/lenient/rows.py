@@ -1,8 +1,9 @@
 """What guides to Conductor call although Conductor OSS does not have it. Source: S2.6.
 
 Each is beside the calls that an SDK makes, whose answers stay what they are. With ``strict`` they
-are not there, as on Conductor. Definitions are taken one by one or as a list everywhere, and a
-header of a key that nobody asked for is passed over: neither needs a row.
+are not there, as on Conductor; the page of the API is, where Conductor has it. Definitions are
+taken one by one or as a list everywhere, and a header of a key that nobody asked for is passed
+over: neither needs a row.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from batuta.api.request import (
     json_reply,
     read_body,
 )
+from batuta.api.resource.page import docs
 from batuta.api.summary import PRINTED_BYTES_MAX, WorkflowSummaryBody, workflow_summaries
 from batuta.model.command import TerminateWorkflow
 from batuta.runtime.search import SearchRequest
@@ -115,5 +117,13 @@ LENIENT_ROUTES: tuple[Route, ...] = (
         summary="Count runs by status and tasks by queue; not with `strict`",
         group="admin",
         answer=StatsBody,
+    ),
+    Route(
+        method="GET",
+        path="/swagger-ui/index.html",
+        handler=docs,
+        summary="The documentation page of this table, where Conductor has its own",
+        group="server",
+        answer=bytes,
     ),
 )

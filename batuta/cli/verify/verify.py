@@ -58,7 +58,9 @@ def _go_through(items: Sequence[Item], home: Path, style: Style, *, is_quiet: bo
             elif item.kind == "host":
                 result = look(item)
             else:
-                bench = bench or Bench(home)
+                if bench is None:
+                    bench = Bench(home)
+                    _open(bench)
                 result = check(item, bench)
             results.append(result)
             if not is_quiet:
@@ -68,6 +70,15 @@ def _go_through(items: Sequence[Item], home: Path, style: Style, *, is_quiet: bo
         if bench is not None:
             bench.close()
     return results
+
+
+def _open(bench: Bench) -> None:
+    try:
+        bench.open()
+    except CheckError as error:
+        raise BatutaError(
+            f"nothing can be checked, since the plant does not start: {error}"
+        ) from error
 
 
 def check(item: Item, bench: Bench) -> Result:

@@ -92,7 +92,7 @@ class Server:
 
 
 class Bench:
-    """Everything that is checked. ``close`` ends it."""
+    """Everything that is checked. ``open`` starts it, ``close`` ends what was started."""
 
     def __init__(self, home: Path) -> None:
         if not SUITE.is_dir():
@@ -110,6 +110,14 @@ class Bench:
         self.artifacts = home / "artifacts"
         shutil.copytree(SUITE / "project", self.project)
         self.environment = _cleaned(os.environ)
+        self.runs: list[Json] = []
+
+    def open(self) -> None:
+        """Start the devices, the server and its workers.
+
+        Raises:
+            CheckError: One of them does not start.
+        """
         self._start_devices()
         self.server = Server(
             self,
@@ -119,7 +127,6 @@ class Bench:
         )
         self._register()
         self.server.start_worker()
-        self.runs: list[Json] = []
 
     def _start_devices(self) -> None:
         count = 1 + DEVICES
