@@ -115,12 +115,12 @@ def _node(given: Any, place: str, faults: list[Fault]) -> Node:
         faults.append(Fault(place, "must be an object"))
         return Node(id="", type="")
     execution = _object(given, "execution", place, faults)
-    if execution.get("mode", MODES[0]) not in MODES:
+    if _or(execution.get("mode"), MODES[0]) not in MODES:
         faults.append(Fault(f"{place}.execution.mode", f"must be one of {', '.join(MODES)}"))
     faults.extend(
         Fault(f"{place}.execution.{name}", "must be true or false")
         for name in ("waitForAll", "aggregateItems", USE_PREVIOUS)
-        if not isinstance(execution.get(name, False), bool)
+        if not isinstance(execution.get(name), bool | None)
     )
     timeout_seconds = None
     if given.get("timeoutSeconds") is not None:
@@ -143,12 +143,12 @@ def _retry(given: Any, place: str, faults: list[Fault]) -> Retry | None:
     if not isinstance(given, dict):
         faults.append(Fault(place, "must be an object"))
         return None
-    backoff = given.get("backoff", "fixed")
+    backoff = _or(given.get("backoff"), "fixed")
     if not isinstance(backoff, str) or backoff.lower() not in BACKOFFS:
         faults.append(Fault(f"{place}.backoff", f"must be one of {', '.join(BACKOFFS)}"))
         backoff = "fixed"
     return Retry(
-        count=_whole(given.get("count", 0), f"{place}.count", faults, 0, RETRIES_MAX),
+        count=_whole(_or(given.get("count"), 0), f"{place}.count", faults, 0, RETRIES_MAX),
         delay_seconds=_seconds(given, "delaySeconds", place, faults, otherwise=RETRY_DELAY_SECONDS),
         backoff=BACKOFFS[backoff.lower()],
     )
@@ -188,8 +188,12 @@ def _seconds(
     at_least: int = 0,
     otherwise: int = 0,
 ) -> int:
-    value = given.get(name, otherwise)
-    return _whole(value, f"{place}.{name}", faults, at_least, SECONDS_MAX)
+    return _whole(_or(given.get(name), otherwise), f"{place}.{name}", faults, at_least, SECONDS_MAX)
+
+
+def _or(value: Any, otherwise: Any) -> Any:
+    """Return a value, or what stands for one that is null."""
+    return otherwise if value is None else value
 
 
 def _whole(value: Any, place: str, faults: list[Fault], at_least: int, at_most: int) -> int:

@@ -205,7 +205,7 @@ class _Front:
         key = f"{NAME} {form} {sha256(msgspec.json.encode(nodes)).hexdigest()}"
         pinned = definitions.pinned(key, MADE)
         if pinned is None:
-            flow = lowered(nodes)
+            flow = lowered(nodes, self._types)
             await self._register(nodes)
             made = flow if form == "plain" else wrapped(flow)
             pinned = await definitions.pin_made(key, lambda: made)

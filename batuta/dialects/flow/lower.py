@@ -5,7 +5,7 @@ the same list has the same name whoever posts it. Source: S0.2, S0.3.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -20,6 +20,9 @@ PREFIX = "flow_builder_"
 HASH_BYTES = 16  # 32 hex digits, as the original's random ones
 OWNER = "noreply@flowbuilder.local"
 TIMEOUT_SECONDS = 3_600  # of a node that says nothing, and of a silent worker
+# Of a silent worker of a type that the server does: after it another server takes over from one
+# that has died. The original's backend, which may do them too, is silent for 240 s at most.
+LEASE_SECONDS = 300
 REFERENCE = "reference"
 PREVIOUS_MAX = 50  # results of earlier nodes that one is given; each is carried in its input
 
@@ -27,8 +30,11 @@ PREVIOUS_MAX = 50  # results of earlier nodes that one is given; each is carried
 _PATH = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*|\[\d{1,9}\])*", re.ASCII)
 
 
-def lowered(nodes: Sequence[Node]) -> WorkflowDef:
+def lowered(nodes: Sequence[Node], served: Collection[str] = ()) -> WorkflowDef:
     """Return the workflow that runs nodes in the order of their list.
+
+    Args:
+        served: The types that workers of the server do, which say all the time that they live.
 
     Raises:
         InvalidError: A reference is none, see ``_expression``.
@@ -38,7 +44,8 @@ def lowered(nodes: Sequence[Node]) -> WorkflowDef:
     tasks = []
     for place, node in enumerate(nodes):
         config = _resolved(node.config, refs, f"nodes[{place}].config", faults)
-        tasks.append(_task(node, f"node_{place + 1}", config, nodes[:place]))
+        lease_s = LEASE_SECONDS if node.type in served else None
+        tasks.append(_task(node, f"node_{place + 1}", config, nodes[:place], lease_s))
         refs[node.id] = f"node_{place + 1}"  # those behind it may read it, and no others
     refuse(faults)
     content = blake2b(msgspec.json.encode(tasks), digest_size=HASH_BYTES).hexdigest()
@@ -73,7 +80,9 @@ def missing_types(nodes: Sequence[Node], registered: Mapping[str, TaskDef]) -> l
     return [one for one in dict.fromkeys(node.type for node in nodes) if one not in registered]
 
 
-def _task(node: Node, ref: str, config: dict[str, Any], before: Sequence[Node]) -> WorkflowTask:
+def _task(
+    node: Node, ref: str, config: dict[str, Any], before: Sequence[Node], lease_s: int | None
+) -> WorkflowTask:
     retry = node.retry
     given = {
         "nodeId": escaped(node.id),
@@ -93,6 +102,7 @@ def _task(node: Node, ref: str, config: dict[str, Any], before: Sequence[Node]) 
         retry_delay_seconds=retry.delay_seconds if retry else None,
         retry_logic=retry.backoff if retry else None,
         timeout_seconds=node.timeout_seconds,
+        response_timeout_seconds=lease_s,
         metadata={"nodeId": node.id, "nodeType": node.type},
     )
 

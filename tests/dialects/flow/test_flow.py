@@ -369,6 +369,22 @@ async def test_a_node_is_tried_again_as_often_as_it_says(server: Served) -> None
     assert counts == [1, 3]
 
 
+async def test_what_is_null_is_absent(server: Served) -> None:
+    execution = {"mode": None, "waitForAll": None, "aggregateItems": None}
+    nulls = {"execution": execution, "config": None, "timeoutSeconds": None, "title": None}
+    retry = {"count": None, "delaySeconds": None, "backoff": None}
+    async with doing(server, echo=echo):
+        found = await ended(
+            server,
+            node("a", more={**nulls, "retry": retry}),
+            node("b", more={"retry": None, "execution": None}),
+            workflowName=None,
+            callbackUrl=None,
+        )
+
+    assert found["status"] == "completed"
+
+
 async def test_a_node_type_s_task_definition_is_registered_and_one_s_own_is_kept(
     server: Served,
 ) -> None:

@@ -46,6 +46,14 @@ BRACES = "nodes[1].config.x.outputKey may hold no braces"
             "nodes[0].retry.count must be a whole number from 0 to 100",
         ),
         (
+            [node("a", more={"retry": {"count": False}})],
+            "nodes[0].retry.count must be a whole number from 0 to 100",
+        ),
+        (
+            [node("a", more={"execution": {"mode": []}})],
+            "nodes[0].execution.mode must be one of parallel, sequential",
+        ),
+        (
             [node("a", more={"retry": {"delaySeconds": 1.5}})],
             "nodes[0].retry.delaySeconds must be a whole number from 0 to 604800",
         ),

@@ -242,6 +242,20 @@ async def test_a_node_at_a_provider_is_running_all_the_time(
     await store.close()
 
 
+async def test_a_server_that_has_died_holds_a_node_of_its_own_for_minutes_not_an_hour() -> None:
+    store = memory()
+    async with served(store, has_workers=False) as server:
+        await server.ask("GET /api/tasks/poll/own")
+        for kind in ("text_to_text", "own"):
+            assert (
+                await server.ask("POST /workflow/run", {"nodes": [node("a", kind)]})
+            ).status == 200
+        held = [(await server.engine.poll(kind))[0].lease for kind in ("text_to_text", "own")]
+    await store.close()
+
+    assert [lease.lease_ms for lease in held] == [300_000, 3_600_000]
+
+
 @pytest.mark.parametrize("name", sorted(templates()))
 async def test_a_template_runs_as_it_is(offline: Served, name: str) -> None:
     if name == "story-to-scenes" and ffmpeg.find("") is None:
