@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from batuta.cli.settings import env_example, masked, reference_page
+from batuta.cli.settings import config_report, env_example, masked, reference_page
 from batuta.config import (
     UNUSED,
     Settings,
@@ -218,6 +218,19 @@ def test_every_name_of_the_source_documents_is_accepted() -> None:
 
     assert set(OF_THE_SOURCES) <= read | unused
     assert not read & unused, "a name either has an effect or has none"
+
+
+def test_a_secret_is_masked_where_settings_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GITHUB_WEBHOOK_SECRET", "hush")
+
+    rows, lines = config_report(None)
+
+    [row] = [row for row in rows if row["name"] == "github_webhook_secret"]
+    assert (row["value"], row["source"]) == ("***", "GITHUB_WEBHOOK_SECRET")
+    assert "hush" not in "".join(lines)
 
 
 @pytest.mark.parametrize(
