@@ -163,6 +163,7 @@ class _Front:
         user = self._user(request)
         run = await self._jobs.find(user.user_id, request.values[0], NO_EXECUTION)
         job_id, status = run.workflow.workflow_id, status_of(run)
+        await self._shelf.look()  # what was fixed a moment ago counts
         if status == FAILED:
             await self._engine.control(RetryWorkflow(workflow_id=job_id), actor=user.user_id)
         elif status == WAITING:

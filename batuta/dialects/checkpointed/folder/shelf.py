@@ -1,8 +1,8 @@
 """All workflows there are, as their folders have them now.
 
 Whoever asks looks first whether a folder has changed, which costs a few `stat`s; a loop does so
-too, so that a broken folder is told of without being asked. Code is run in a thread: an import
-that takes long delays who asked for the list, and nobody else.
+too, so that a broken folder is told of without being asked, and steps need not look. Code is run
+in a thread of its own: an import that takes long delays who asked for the list, and nobody else.
 """
 
 import asyncio
@@ -35,6 +35,7 @@ FILES_MAX = 1_000  # of one workflow that are looked at
 DEPTH_MAX = 3  # folders within its folder
 CHECKS = "conditions.py"  # in the workflows folder itself: resume conditions for all of them
 LOOK_S = 2.0  # between two looks of the loop
+RECENT_S = 2.5  # for which a step takes what the loop has seen
 WAIT_S = 10.0  # for code that is being loaded; then what was there before is shown
 LOAD_S = 60.0  # for all code that has to be loaded in one look
 _ENDLESS = f"its code was not loaded after {LOAD_S:g} s; what it does at once belongs into a step"
@@ -77,15 +78,25 @@ class Shelf:
         self._held: dict[Path, _Held] = {}
         self._found = _Found()
         self._told: frozenset[Fault] = frozenset()
-        self._loading = (Path(), "")
+        self._loading: tuple[Path, str] | None = None
         self._lock = asyncio.Lock()
         self._asked_count = 0
         self._covered_count = 0
+        self._state: tuple[str, ...] | None = None
+        self._looked_at_s = -RECENT_S
 
     async def packages(self) -> Mapping[str, Package]:
         """Return the workflows by id, those that are not listed too."""
         await self.look()
         return self._found.packages
+
+    async def package(self, workflow_id: str) -> Package | None:
+        """Return a workflow as it was a moment ago; looks only where there was none."""
+        if asyncio.get_running_loop().time() - self._looked_at_s < RECENT_S:
+            found = self._found.packages.get(workflow_id)
+            if found is not None:
+                return found
+        return (await self.packages()).get(workflow_id)
 
     @property
     def checks(self) -> Checks:
@@ -125,17 +136,35 @@ class Shelf:
             self._covered_count = covers
 
     async def _look(self) -> None:
+        state = await asyncio.to_thread(self._signatures)
+        if state != self._state:
+            await self._load()
+            self._state = state
+        self._looked_at_s = asyncio.get_running_loop().time()
+
+    async def _load(self) -> None:
+        self._loading = None
         try:
             call = in_own_thread(self._read, limit_s=LOAD_S, stop=asyncio.Event(), name="workflows")
             self._found, self._held = await call
         except StepTimeoutError:
-            # That folder is left as it is until it changes; the next look passes it over.
+            if self._loading is None:  # the disk was too slow, not somebody's code
+                raise
+            # That folder is left as it is until it changes; the others are loaded without it.
             path, signature = self._loading
             self._held = {**self._held, path: _Held(signature, fault=_ENDLESS)}
+            await self._load()
+            return
         faults = frozenset(self._found.faults)
         for fault in sorted(faults - self._told, key=lambda one: one.folder):
             _log.warning("workflow folder %s cannot be used: %s", fault.folder, fault.error)
         self._told = faults
+
+    def _signatures(self) -> tuple[str, ...]:
+        """Return what is another one after any change of any folder."""
+        roots = [_signature(root, ()) for root in self._roots]
+        paths = [path for root in self._roots for path in _entries(root, [])]
+        return (*roots, *(_signature(path, _files(path)) for path in paths))
 
     def _read(self) -> tuple[_Found, dict[Path, _Held]]:
         packages: dict[str, Package] = {}
@@ -165,7 +194,8 @@ class Shelf:
 
     def _at(self, path: Path, root: Path) -> _Held:
         """Return what a folder or file holds: what it held before, unless it has changed."""
-        signature = _signature(path)
+        files = _files(path)
+        signature = _signature(path, files)
         before = self._held.get(path)
         if before is not None and before.signature == signature:
             return before
@@ -173,7 +203,7 @@ class Shelf:
         self._loading = (path, signature)
         try:
             owners = trusted_owners(root)
-            for one in (root, path, *_files(path)):
+            for one in (root, path, *files):
                 check_trusted(one, root, owners)
             if path.suffix == ".py":
                 return _Held(signature, checks=load_checks(path, signature))
@@ -182,6 +212,8 @@ class Shelf:
             return _Held(signature, fault=error.message)
         except OSError as error:
             return _Held(signature, fault=f"it cannot be read: {error.strerror}")
+        finally:
+            self._loading = None
 
 
 def _entries(root: Path, faults: list[Fault]) -> Iterator[Path]:
@@ -225,10 +257,10 @@ def _is_own(entry: "os.DirEntry[str]") -> bool:
     return is_folder and not Path(entry.path, "pyvenv.cfg").exists()
 
 
-def _signature(path: Path) -> str:
+def _signature(path: Path, files: Sequence[Path]) -> str:
     """Return a text that is another one after any change, from `stat` alone."""
     parts = []
-    for one in (path, *_files(path)):
+    for one in (path, *files):
         try:
             found = one.stat()
         except OSError as error:

@@ -90,8 +90,7 @@ class Crew:
             wait_s = _wait_s(run, task)
             if wait_s:
                 return _back(task, run, wait_s)
-        packages = await self._on_server(self._shelf.packages())
-        package = packages.get(task.input["workflowId"])
+        package = await self._on_server(self._shelf.package(task.input["workflowId"]))
         if package is None:
             why = f"workflow {task.input['workflowId']!r} cannot be loaded now"
             return _back(task, run, CODE_WAIT_S, why)
