@@ -78,7 +78,7 @@ class Shelf:
         self._held: dict[Path, _Held] = {}
         self._found = _Found()
         self._told: frozenset[Fault] = frozenset()
-        self._loading: tuple[Path, str] | None = None
+        self._loading: list[tuple[Path, str]] = []  # the one in hand, with its signature
         self._lock = asyncio.Lock()
         self._asked_count = 0
         self._covered_count = 0
@@ -143,15 +143,15 @@ class Shelf:
         self._looked_at_s = asyncio.get_running_loop().time()
 
     async def _load(self) -> None:
-        self._loading = None
+        self._loading = []
         try:
             call = in_own_thread(self._read, limit_s=LOAD_S, stop=asyncio.Event(), name="workflows")
             self._found, self._held = await call
         except StepTimeoutError:
-            if self._loading is None:  # the disk was too slow, not somebody's code
+            if not self._loading:  # the disk was too slow, not somebody's code
                 raise
             # That folder is left as it is until it changes; the others are loaded without it.
-            path, signature = self._loading
+            [(path, signature)] = self._loading
             self._held = {**self._held, path: _Held(signature, fault=_ENDLESS)}
             await self._load()
             return
@@ -200,7 +200,7 @@ class Shelf:
         if before is not None and before.signature == signature:
             return before
         forget(path)
-        self._loading = (path, signature)
+        self._loading = [(path, signature)]
         try:
             owners = trusted_owners(root)
             for one in (root, path, *files):
@@ -213,7 +213,7 @@ class Shelf:
         except OSError as error:
             return _Held(signature, fault=f"it cannot be read: {error.strerror}")
         finally:
-            self._loading = None
+            self._loading = []
 
 
 def _entries(root: Path, faults: list[Fault]) -> Iterator[Path]:
