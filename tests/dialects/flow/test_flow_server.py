@@ -34,6 +34,14 @@ def first(nodeId, config):
     return {"text": config["text"].upper()}
 
 
+@batuta.task("gate")
+def gate(nodeId, config):
+    note(nodeId)
+    while not (HERE / f"go-{nodeId}").exists():
+        threading.Event().wait(0.01)
+    return {"said": f"{config['said']} {nodeId}".strip()}
+
+
 @batuta.task("second")
 def second(nodeId, config):
     note("second")
@@ -89,6 +97,38 @@ def test_s0_20_killed_between_two_nodes_it_goes_on_with_the_second(
     assert (record["status"], record["workflowName"]) == ("completed", "Killed")
     outputs = [one["data"]["output"]["text"] for one in record["results"]]
     assert outputs == ["ONCE", "ONCE!"]
+    server.check_log()
+
+
+@pytest.mark.slow
+def test_s0_20_killed_at_every_node_it_repeats_none_that_has_ended(
+    server: Server, tmp_path: Path
+) -> None:
+    names = ["one", "two", "three"]
+    before = [None, *names]
+    nodes = [
+        node(name, "gate", said=ref(last, "said") if last else "")
+        for name, last in zip(names, before, strict=False)
+    ]
+    workflow_id = ask(server, "POST /workflow/run", {"nodes": nodes})["workflowId"]
+    where = f"GET /workflow/{workflow_id}/status"
+
+    def calls() -> list[str]:
+        file = tmp_path / "calls"
+        return file.read_text("utf-8").split() if file.exists() else []
+
+    for name in names:
+        eventually(lambda: name in calls(), f"node {name} is being done")  # noqa: B023
+        assert ask(server, where)["currentNodeId"] == name
+        server.kill()
+        (tmp_path / f"go-{name}").touch()
+        server.start("--workers", str(tmp_path / "nodes.py"))
+    eventually(lambda: ask(server, where)["status"] == "completed", "the flow completes")
+
+    assert calls() == [name for name in names for _ in "12"]
+    results = ask(server, where)["results"]
+    assert results[-1]["data"]["output"]["said"] == "one two three"
+    assert len(ask(server, "GET /workflow/history")) == 1
     server.check_log()
 
 
