@@ -336,9 +336,7 @@ class Engine:
 
     async def status(self) -> Status:
         """Return the node at a glance."""
-        polls = {
-            queue.name: max(queue.last_polls.values(), default=0) for queue in self.committer.queues
-        }
+        polls = self.committer.queues.last_polls()
         return Status(
             version=self._version,
             store=self._store.name,

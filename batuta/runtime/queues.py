@@ -116,12 +116,23 @@ class Queues:
         self._now_ms = now_ms
         self._claim = claim
         self._queues: dict[str, Queue] = {}
+        self.announced: frozenset[str] = frozenset()  # shown though nothing is in them
         self._waiting_count = 0
         # Called with a limit's key when a queue turns out to have tasks under it.
         self.on_part: Callable[[str], None] = lambda _: None
 
     def __iter__(self) -> Iterator[Queue]:
         return iter(list(self._queues.values()))
+
+    def announce(self, *names: str) -> None:
+        """Have queues shown from now on, also while they are empty and nobody polls them."""
+        self.announced |= frozenset(names)
+
+    def last_polls(self) -> dict[str, int]:
+        """Return when each queue was polled last, in Unix ms; 0 for one that is announced only."""
+        times = {one.name: max(one.last_polls.values(), default=0) for one in self}
+        polled = {name: at_ms for name, at_ms in times.items() if at_ms}
+        return dict.fromkeys(self.announced, 0) | polled
 
     def get(self, name: str) -> Queue:
         """Return the queue, known or new."""

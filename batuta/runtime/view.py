@@ -113,12 +113,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def queue_states(depths: Sequence[QueueDepth], last_polls: Mapping[str, int]) -> list[QueueState]:
-    """Return the queues that have tasks or were polled (``last_polls``: Unix ms), by name."""
+    """Return the queues that have tasks or are in ``last_polls`` (Unix ms), by name."""
     found: dict[str, QueueDepth] = {}
     for depth in depths:  # parts count with their queue
         name = split_part(depth.queue)[0]
         found[name] = _sum(found[name], depth) if name in found else depth
-    polled = {name for name, at_ms in last_polls.items() if at_ms}
     return [
         QueueState(
             queue=name,
@@ -127,7 +126,7 @@ def queue_states(depths: Sequence[QueueDepth], last_polls: Mapping[str, int]) ->
             oldest_at_ms=depth.oldest_at_ms,
             last_poll_at_ms=last_polls.get(name, 0),
         )
-        for name in sorted({*found, *polled})
+        for name in sorted({*found, *last_polls})
         for depth in [found.get(name) or QueueDepth(queue=name, ready=0, leased=0)]
     ]
 

@@ -215,9 +215,12 @@ async def test_the_queues_are_shown_with_what_waits_and_what_is_in_hand() -> Non
         await server.engine.poll("workflow-tasks", worker_id="w", count=1, wait_ms=0)
 
         shown = (await server.ask("GET /workflows/queues")).json
+        known = (await server.ask("GET /api/batuta/status")).json["queues"]
 
     await store.close()
     assert shown == [
         {"name": "workflow-tasks", "waiting": 2, "active": 1},
         {"name": "workflow-dependencies", "waiting": 0, "active": 0},
     ]
+    depths = {one["queue"]: (one["ready"], one["leased"]) for one in known}
+    assert (depths["workflow-tasks"], depths["workflow-dependencies"]) == ((2, 1), (0, 0))

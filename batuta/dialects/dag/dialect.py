@@ -45,6 +45,7 @@ CANCELLED = "Workflow run cancelled"
 async def open_dag(host: Host) -> Dialect:
     """Return the dialect."""
     front = _Front(host.engine)
+    host.engine.committer.queues.announce(TASKS, DEPENDENCIES)
     caller = Caller(targets=host.targets, api=host.api)
     mount = Mount(name=NAME, routes=front.routes(), render=render)
     count = host.graph_tasks_max
