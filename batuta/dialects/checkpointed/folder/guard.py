@@ -12,7 +12,8 @@ def trusted_owners(root: Path) -> frozenset[int]:
 
     The operator named that folder, and in a container its files are rarely the server's own.
     """
-    return frozenset({os.getuid(), 0, root.stat().st_uid})
+    own = os.getuid() if hasattr(os, "getuid") else 0  # Windows has no such owners
+    return frozenset({own, 0, root.stat().st_uid})
 
 
 def check_trusted(path: Path, root: Path, owners: frozenset[int]) -> None:
