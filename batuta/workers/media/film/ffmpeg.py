@@ -20,6 +20,7 @@ from batuta.workers.media.call import NodeError, TroubleError
 
 WORK_S = 600.0  # for one run of ffmpeg
 PROBE_S = 20.0
+CLOSE_S = 1.0
 AT_ONCE = 2  # runs of ffmpeg in this process; each may use all cores
 SAID_CHARACTERS = 500  # of what ffmpeg says that are in an error
 SAID_BYTES = 20_000  # of what ffmpeg says that are kept, its end
@@ -149,6 +150,9 @@ async def _execute(command: Sequence[str], wait_s: float, folder: Path) -> tuple
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+        with contextlib.suppress(TimeoutError):  # what is left in the pipe, so that it is closed
+            async with asyncio.timeout(CLOSE_S):
+                await _tail(process.stderr)
     return code, said.decode("utf-8", "replace")
 
 
