@@ -17,6 +17,7 @@ from batuta.model.payload import EMPTY, Payload
 from batuta.runtime.sandbox import VALUE, child
 from tests.scenario.driver import World, expand
 from tests.scenario.everywhere import MAIN_ID, main_of, open_work
+from tests.simulation.generate.workflow import workflow_definitions
 
 SEEDS = 150
 STEPS_MAX = 500
@@ -148,6 +149,22 @@ def test_the_plain_form_runs_the_same_nodes_with_the_same_outputs(seed: int) -> 
     ours, theirs = ended(document, values, seed=seed), ended(plain, values, seed=seed + 1)
 
     assert story(theirs, names) == story(ours, names)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_stands_around_and_inside_of_dags_is_plain_or_refused_by_name(seed: int) -> None:
+    for document in workflow_definitions(random.Random(seed), count=3):
+        try:
+            [plain] = exported([document], []).workflows
+        except InvalidError as error:
+            told = [fault.message for fault in error.faults]
+            assert all("permissive" in one for one in told), told
+            continue
+
+        strict = read_workflow_def(plain, strict=True)
+        assert validate_workflow_def(strict, strict=True) == []
+        names = list(names_of(plain["tasks"]))
+        assert len(set(names)) == len(names)
 
 
 def graph(nodes: list[dict[str, Any]], *edges: dict[str, Any], **more: Any) -> dict[str, Any]:
