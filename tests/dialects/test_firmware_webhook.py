@@ -222,6 +222,40 @@ async def test_a_signed_body_that_is_no_push_says_what_is_wrong(
     assert await runs(door) == []
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"ref": "refs/heads/main\\ud800", "after": "737e3d8"}',
+        b'{"ref": "refs/heads/main", "after": "737e3d8", "repository": {"name": "a\\u0000b"}}',
+        b'{"ref": "refs/heads/main", "after": 7, "repository": {"name": "K1"}}',
+        b'{"ref": "refs/heads/main", "after": NaN}',
+    ],
+)
+@pytest.mark.parametrize("media", ["application/json", "application/x-www-form-urlencoded"])
+async def test_hostile_bodies_are_refused_in_text_and_start_nothing(
+    door: Served, body: bytes, media: str
+) -> None:
+    headers = {"x-hub-signature-256": signature(body), "content-type": media}
+
+    answer = await door.ask(PUSH, raw=body, headers=headers)
+
+    assert answer.status == 400, answer.body
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert await runs(door) == []
+
+
+async def test_a_delivery_of_any_letters_and_length_is_one(door: Served) -> None:
+    for delivery in ("é" * 100, "../../etc/passwd", " ", "a" * 5_000):
+        answers = [await push(door, x_github_delivery=delivery) for _ in range(2)]
+        assert [answer.status for answer in answers] == [200, 200]
+        assert answers[0].json == answers[1].json
+
+
 async def test_a_body_over_the_limit_is_refused_before_it_is_hashed(door: Served) -> None:
     body = b" " * 1_000_001
 
