@@ -101,7 +101,9 @@ async def test_s2_09_nobody_who_answers_within_the_deadline_is_a_rejection(works
 
 async def pattern_run(works: Plant, name: str = "breathe") -> Json:
     given = {"pattern_name": name, "pattern_params": {"speed": 1.0}, "baseline_version": "v1"}
-    return await works.ended(await works.start(PATTERN, given))
+    run = await works.ended(await works.start(PATTERN, given))
+    works.commits.append(output_of(run, "generate_pattern_code")["commit_sha"])
+    return run
 
 
 async def test_s2_11_a_pattern_is_built_shown_measured_and_reported(works: Plant) -> None:

@@ -140,7 +140,7 @@ class Plant:
         self.client = Client(url)
         self.artifacts = home / "artifacts"
         self.waits: list[int] = []
-        self._commits: list[str] = []
+        self.commits: list[str] = []
 
     async def register(self, folder: Path) -> None:
         """Store the definitions of the K1 project as they stand in the files."""
@@ -159,7 +159,7 @@ class Plant:
     def commit(self, *, flash_bytes: int = 0, source: str = "") -> str:
         """Make a check-out of a new commit; give its hash."""
         sha = secrets.token_hex(20)
-        self._commits.append(sha)
+        self.commits.append(sha)
         checkout = self.home / "project" / sha
         shutil.copytree(PROJECT, checkout)
         if flash_bytes:
@@ -208,7 +208,7 @@ class Plant:
     def tidy(self) -> None:
         """Remove what builds left beside temporary files."""
         self.client.close()
-        for sha in self._commits:
+        for sha in self.commits:
             shutil.rmtree(f"/tmp/k1-build-{sha}", ignore_errors=True)
 
 

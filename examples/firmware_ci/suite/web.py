@@ -39,7 +39,8 @@ def ask(
         answer = connection.getresponse()
         read = answer.read(bytes_max + 1)
     except (OSError, http.client.HTTPException) as error:
-        raise UnreachableError(f"{url} does not answer: {error or type(error).__name__}") from error
+        said = str(error) or type(error).__name__
+        raise UnreachableError(f"{url} does not answer: {said}") from error
     finally:
         connection.close()
     if len(read) > bytes_max:

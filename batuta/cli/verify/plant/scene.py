@@ -171,4 +171,5 @@ def _pattern(bench: Bench) -> Json:
     }
     run = bench.server.run("pattern-generation-testing", given)
     bench.runs.append(run)
+    bench.commits.append(output_of(run, "generate_pattern_code")["commit_sha"])
     return run
