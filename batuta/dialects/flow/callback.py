@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from batuta.dialects.base import Host, worker_of
-from batuta.dialects.flow.lower import OWNER, PREFIX
+from batuta.dialects.flow.lower import CONFIGS, OWNER, PREFIX
 from batuta.dialects.flow.view import COMPLETED, record_of
 from batuta.model.definition import (
     RetryLogic,
@@ -55,7 +55,10 @@ def wrapped(flow: WorkflowDef) -> WorkflowDef:
         sub_workflow_param=SubWorkflowParams(
             name=flow.name, version=flow.version, workflow_definition=flow
         ),
-        input_parameters={"workflowName": "${workflow.input.workflowName}"},
+        input_parameters={
+            "workflowName": "${workflow.input.workflowName}",
+            CONFIGS: f"${{workflow.input.{CONFIGS}}}",
+        },
     )
     tell = WorkflowTask(
         name=TASK,

@@ -1,15 +1,13 @@
 """The routes of the flow builder, with its own words and its error body. Source: S0.1."""
 
-from hashlib import sha256
 from typing import Any
-
-import msgspec
 
 from batuta.api.body import decode_whole
 from batuta.api.dispatch.mount import Mount
 from batuta.api.request import Reply, Request, Route, json_reply, read_body
 from batuta.api.resource.page import health
 from batuta.dialects.base import Dialect, Host
+from batuta.dialects.flow.callback import NAME as CALLBACK
 from batuta.dialects.flow.callback import callback_function, wrapped
 from batuta.dialects.flow.catalog import Flows, read_flow
 from batuta.dialects.flow.definition import Node, read_callback, read_name, read_nodes, refuse
@@ -18,6 +16,7 @@ from batuta.dialects.flow.lower import lowered, missing_types, task_defs
 from batuta.dialects.flow.template import line_of, templates
 from batuta.dialects.flow.view import results_of, status_of, word_of
 from batuta.model.command import TerminateWorkflow
+from batuta.model.definition import WorkflowDef
 from batuta.model.error import (
     BatutaError,
     ConflictError,
@@ -192,32 +191,35 @@ class _Front:
         if url and not self._has_secret:
             refuse([Fault("callbackUrl", "needs the setting flow_callback_secret, to be signed")])
         await self._check_types(nodes)
+        made = lowered(nodes, self._types)
+        given = made.input(name)
         if not url:
-            workflow_id = await self._start("plain", nodes, {"workflowName": name})
+            workflow_id = await self._start(made.definition, nodes, given, is_told=False)
         else:
-            given = {"workflowName": name, "callbackUrl": url}
-            workflow_id = await self._inner(await self._start("wrapped", nodes, given))
+            given["callbackUrl"] = url
+            around = await self._start(made.definition, nodes, given, is_told=True)
+            workflow_id = await self._inner(around)
         return json_reply({"success": True, "workflowId": workflow_id, "message": QUEUED})
 
-    async def _start(self, form: str, nodes: list[Node], given: dict[str, Any]) -> str:
-        """Start nodes; what was started shortly before is not made a definition again."""
+    async def _start(
+        self, flow: WorkflowDef, nodes: list[Node], given: dict[str, Any], *, is_told: bool
+    ) -> str:
+        """Start a flow; one whose like was started shortly before is not made ready again."""
         definitions = self._engine.definitions
-        key = f"{NAME} {form} {sha256(msgspec.json.encode(nodes)).hexdigest()}"
+        name = CALLBACK if is_told else flow.name
+        key = f"{NAME} {name} {flow.name}"
         pinned = definitions.pinned(key, MADE)
         if pinned is None:
-            flow = lowered(nodes, self._types)
             await self._register(nodes)
-            made = flow if form == "plain" else wrapped(flow)
-            pinned = await definitions.pin_made(key, lambda: made)
-        graph = await definitions.graph(pinned.definition)
-        return await self._engine.start(
-            StartRequest(
-                name=graph.definition.name,
-                pinned=pinned,
-                input=Payload.of(given),
-                dialect=NAME,
-            )
+            pinned = await definitions.pin_made(key, lambda: wrapped(flow) if is_told else flow)
+        request = StartRequest(
+            name=name,
+            pinned=pinned,
+            input=Payload.of(given),
+            correlation_id=given["workflowName"],
+            dialect=NAME,
         )
+        return await self._engine.start(request)
 
     async def _inner(self, around_id: str) -> str:
         """Return the run inside one that tells its end: both are one commit."""

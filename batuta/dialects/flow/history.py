@@ -29,12 +29,12 @@ async def history(engine: Engine, dialect: str) -> list[dict[str, Any]]:
 
 
 def ended(dialect: str) -> SearchRequest:
-    """Return the search for the runs that ended last, without their tasks."""
+    """Return the search for the runs that ended last, without tasks and payloads."""
     return SearchRequest(
         query=f"dialect = '{dialect}' AND endTime > 0 AND workflowType != '{CALLBACK}'",
         sort="endTime:DESC|workflowId:DESC",  # ids are in the order of starts
         size=RECORDS_MAX,
-        payload_bytes_max=OUTPUT_BYTES_MAX,
+        payload_bytes_max=0,
     )
 
 

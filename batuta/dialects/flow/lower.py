@@ -1,7 +1,8 @@
 """From a list of nodes to a workflow of the engine: a chain of tasks, one for each node.
 
-References between nodes become expressions; the workflow's name is its content's hash, so that
-the same list has the same name whoever posts it. Source: S0.2, S0.3.
+References between nodes become expressions. What else stands in a config is the run's input, so
+that lists which differ in their texts alone are one definition: it is stored and made ready once.
+Its name is its content's hash. Source: S0.2, S0.3.
 """
 
 import re
@@ -24,13 +25,27 @@ TIMEOUT_SECONDS = 3_600  # of a node that says nothing, and of a silent worker
 # that has died. The original's backend, which may do them too, is silent for 240 s at most.
 LEASE_SECONDS = 300
 REFERENCE = "reference"
+CONFIGS = "configs"  # of a run's input
 PREVIOUS_MAX = 50  # results of earlier nodes that one is given; each is carried in its input
 
+_KEY = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
 # A path into an output, which is written as it is; any other key is quoted.
 _PATH = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*|\[\d{1,9}\])*", re.ASCII)
 
 
-def lowered(nodes: Sequence[Node], served: Collection[str] = ()) -> WorkflowDef:
+class Lowered(msgspec.Struct, frozen=True, kw_only=True):
+    """A workflow, and the configs that its runs are given, by reference name."""
+
+    definition: WorkflowDef
+    configs: dict[str, dict[str, Any]]
+
+    def input(self, name: str) -> dict[str, Any]:
+        """Return the input of a run that is shown with a name."""
+        given: dict[str, Any] = {"workflowName": name}
+        return {**given, CONFIGS: self.configs} if self.configs else given
+
+
+def lowered(nodes: Sequence[Node], served: Collection[str] = ()) -> Lowered:
     """Return the workflow that runs nodes in the order of their list.
 
     Args:
@@ -41,21 +56,25 @@ def lowered(nodes: Sequence[Node], served: Collection[str] = ()) -> WorkflowDef:
     """
     faults: list[Fault] = []
     refs: dict[str, str] = {}
-    tasks = []
+    tasks, configs = [], {}
     for place, node in enumerate(nodes):
-        config = _resolved(node.config, refs, f"nodes[{place}].config", faults)
+        ref = f"node_{place + 1}"
+        config, given = _config(node.config, ref, refs, f"nodes[{place}].config", faults)
+        if given:
+            configs[ref] = given
         lease_s = LEASE_SECONDS if node.type in served else None
-        tasks.append(_task(node, f"node_{place + 1}", config, nodes[:place], lease_s))
-        refs[node.id] = f"node_{place + 1}"  # those behind it may read it, and no others
+        tasks.append(_task(node, ref, config, nodes[:place], lease_s))
+        refs[node.id] = ref  # those behind it may read it, and no others
     refuse(faults)
     content = blake2b(msgspec.json.encode(tasks), digest_size=HASH_BYTES).hexdigest()
-    return WorkflowDef(
+    definition = WorkflowDef(
         name=f"{PREFIX}{content}",
         description="Flow Builder dynamic workflow",
         version=1,
         tasks=tasks,
         owner_email=OWNER,
     )
+    return Lowered(definition=definition, configs=configs)
 
 
 def task_defs(types: Sequence[str]) -> list[dict[str, Any]]:
@@ -120,6 +139,47 @@ def _previous(before: Sequence[Node]) -> list[dict[str, Any]]:
     ]
 
 
+def _config(
+    config: dict[str, Any], ref: str, refs: Mapping[str, str], place: str, faults: list[Fault]
+) -> tuple[Any, dict[str, Any]]:
+    """Return a config as the definition has it, and the part of it that the run is given."""
+    if config.get("_type") == REFERENCE:
+        return _resolved(config, refs, place, faults), {}
+    own = {key for key, value in config.items() if _is_fixed(key) or _has_reference(value)}
+    given = {key: value for key, value in config.items() if key not in own}
+    where = f"workflow.input.{CONFIGS}.{ref}"
+    if given and not own:
+        return f"${{{where}}}", given
+    made = {
+        key: _resolved(value, refs, f"{place}.{key}", faults)
+        if key in own
+        else f"${{{where}{_step(key)}}}"
+        for key, value in config.items()
+    }
+    return made, given
+
+
+def _has_reference(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_has_reference, value))
+    if not isinstance(value, dict):
+        return False
+    return value.get("_type") == REFERENCE or any(map(_has_reference, value.values()))
+
+
+def _is_fixed(key: str) -> bool:
+    """Say whether a key stands in the definition because no path can name it."""
+    return "{" in key or "}" in key or len(key) > NAME_CHARACTERS_MAX
+
+
+def _step(key: str) -> str:
+    """Return the step of a path that leads to a key."""
+    if _KEY.fullmatch(key):
+        return f".{key}"
+    quoted = key.replace("\\", "\\\\").replace("'", "\\'")
+    return f"['{quoted}']"
+
+
 def _resolved(value: Any, refs: Mapping[str, str], place: str, faults: list[Fault]) -> Any:
     """Replace the references of a value at any depth, and escape what only looks like one."""
     if isinstance(value, str):
@@ -155,5 +215,4 @@ def _expression(
     if "{" in key or "}" in key:
         faults.append(Fault(f"{place}.outputKey"[:NAME_CHARACTERS_MAX], "may hold no braces"))
         return None
-    quoted = key.replace("\\", "\\\\").replace("'", "\\'")
-    return f"${{{ref}.output['{quoted}']}}"
+    return f"${{{ref}.output{_step(key)}}}"

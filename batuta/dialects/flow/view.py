@@ -19,7 +19,6 @@ _RUN_WORDS = {
 }
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_named = msgspec.json.Decoder(dict[str, Any])
 
 
 def status_of(run: RunView) -> dict[str, Any]:
@@ -63,9 +62,7 @@ def word_of(run: RunView) -> str:
 
 def name_of(run: RunView) -> str:
     """Return the name that a run was started with."""
-    given = _named.decode(run.input.raw) if run.input.raw else {}
-    name = given.get("workflowName")
-    return name if isinstance(name, str) and name else UNTITLED
+    return run.workflow.correlation_id or UNTITLED
 
 
 def _nodes(run: RunView) -> list[tuple[str, str, str]]:

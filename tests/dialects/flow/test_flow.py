@@ -410,17 +410,33 @@ async def test_a_node_type_s_task_definition_is_registered_and_one_s_own_is_kept
     assert record["nodeCount"] == 3
 
 
-async def test_the_same_nodes_have_the_same_name_and_others_another(server: Served) -> None:
+async def test_nodes_that_differ_in_their_texts_alone_are_one_definition(server: Served) -> None:
+    lists = (
+        [node("a", text="x")],
+        [node("a", text="y")],
+        [node("a", text="y"), node("b", text=ref("a", "text"), more_of_it=1)],
+        [node("a", text="z"), node("b", text=ref("a", "text"), more_of_it=2)],
+        [node("a", text="z"), node("b", text=ref("a", "others"), more_of_it=2)],
+    )
     async with doing(server, echo=echo):
-        ids = [await started(server, node("a", text=text)) for text in ("x", "x", "y")]
+        found = [
+            await started(server, *nodes, workflowName=f"of {nodes!r}"[:50]) for nodes in lists
+        ]
+        for one in found:
+            await server.ended(one)
 
-    runs = [(await server.ask(f"GET /api/workflow/{one}")).json for one in ids]
+    runs = [(await server.ask(f"GET /api/workflow/{one}")).json for one in found]
     names = [run["workflowName"] for run in runs]
     assert re.fullmatch(r"flow_builder_[0-9a-f]{32}", names[0])
     assert names[0] == names[1] != names[2]
-    assert runs[0]["input"] == {"workflowName": "Untitled Workflow"}
-    found = (await server.ask(f"GET /api/workflow/{ids[0]}")).json["tasks"]
-    assert [(one["referenceTaskName"], one["taskType"]) for one in found] == [("node_1", "echo")]
+    assert names[2] == names[3] != names[4]
+    [task] = runs[1]["tasks"]
+    assert (task["referenceTaskName"], task["taskType"]) == ("node_1", "echo")
+    assert task["inputData"]["config"] == {"text": "y"}
+    assert runs[3]["tasks"][1]["inputData"]["config"] == {"text": "z", "more_of_it": 2}
+    assert [record["workflowName"] for record in await records(server)] == [
+        f"of {nodes!r}"[:50] for nodes in reversed(lists)
+    ]
 
 
 async def test_a_restart_between_any_two_answers_changes_nothing() -> None:

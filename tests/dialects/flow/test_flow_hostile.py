@@ -174,6 +174,18 @@ async def test_what_looks_like_an_expression_is_a_text(server: Served) -> None:
     assert found["nodeStatuses"] == [{"id": "${x}", "status": "completed"}]
 
 
+async def test_a_config_s_keys_may_be_any_text_beside_a_reference(server: Served) -> None:
+    keys = ["a b", "${k}", "}", "it's", 'say "x"', "", "a.b", "*", "[0]", "ä", "b\\c", "n" * 300]
+    config = {key: [number, None] for number, key in enumerate(keys)}
+    async with doing(server, echo=echo):
+        found = await ended(
+            server, node("a", v=42), node("b", **config, _type="x", r=ref("a", "v"))
+        )
+
+    assert outputs(found)[1] == {**config, "_type": "x", "r": 42, "nodeType": "echo"}
+    assert list(outputs(found)[1])[: len(keys)] == keys
+
+
 @pytest.mark.parametrize("key", ["a'b", 'a"b', "a\\b", "a b", "ä", "a.b.", "[0]", "*", "..x", "$"])
 async def test_an_output_s_key_is_a_key_whatever_it_looks_like(server: Served, key: str) -> None:
     async with doing(server, echo=echo):

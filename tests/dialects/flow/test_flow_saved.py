@@ -142,7 +142,7 @@ async def test_templates_are_listed_and_shown(server: Served) -> None:
     for name, one in lines.items():
         shown = (await server.ask(f"GET /workflow/templates/{name}")).json
         assert shown["workflowName"] == one["workflowName"]
-        assert len(lowered(read_nodes(shown)).tasks) == one["nodeCount"]
+        assert len(lowered(read_nodes(shown)).definition.tasks) == one["nodeCount"]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_template_has_the_nodes_and_references_of_the_original(
 def test_the_original_s_own_flows_can_be_run(shared_data: Path, sample: str) -> None:
     original = json.loads((shared_data / "s0" / f"{sample}.json").read_text("utf-8"))
 
-    definition = lowered(read_nodes(original))
+    definition = lowered(read_nodes(original)).definition
 
     assert [task.name for task in definition.tasks] == [one["type"] for one in original["nodes"]]
 
