@@ -21,6 +21,7 @@ COLLECT = (
     '.nodes | with_entries(select((.value.ran | all(. == "true"))'
     " and .value.output != null and .value.output != {}) | .value = .value.output)"
 )
+_FAILED = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT")  # and followed all the same
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _DOLLAR = re.compile(r"\$(?=[.\[])")
 _STATEMENT = re.compile(r"^\s*(?:if|var|let|const|for|while|switch|try|throw|return|function)\b")
@@ -47,6 +48,7 @@ class _Lowering:
         self._fresh = fresh
         self._ref = str(dag["taskReferenceName"])
         self._nodes: dict[str, Document] = {n["taskReferenceName"]: n for n in dag["dagTasks"]}
+        self._permissive = [name for name, one in self._nodes.items() if one.get("permissive")]
         edges: list[Document] = dag.get("dagEdges") or []
         self._into: dict[str, list[Document]] = {name: [] for name in self._nodes}
         self._out: dict[str, list[Document]] = {name: [] for name in self._nodes}
@@ -69,16 +71,10 @@ class _Lowering:
                 self._branch(name)
         if self._faults:
             raise InvalidError("; ".join(one.message for one in self._faults), self._faults)
-        return [*self._forked(), self._collector()], self._notes
+        return [*self._forked(), *self._failure(), self._collector()], self._notes
 
     def _refuse(self) -> None:
-        permissive = [name for name, node in self._nodes.items() if node.get("permissive")]
-        left = [name for name in permissive if not self._is_certain(name)]
-        for name in left:
-            self._fault(
-                f"node {name!r} is permissive and may be left out, which no JOIN can wait for; make"
-                " it optional, or lead to it always"
-            )
+        permissive = self._permissive
         if permissive and (self._dag.get("optional") or self._dag.get("permissive")):
             word = "optional" if self._dag.get("optional") else "permissive"
             self._fault(f"it is {word} and has the permissive nodes {permissive}; drop one of both")
@@ -204,24 +200,14 @@ class _Lowering:
         """
         given: Document = {}
         ways = [self._way(edge, given, is_run=is_run) for edge in edges]
-        return {
-            **_of("SWITCH", self._fresh(name)),
-            "inputParameters": given,
-            "evaluatorType": "javascript",
-            "expression": " || ".join(ways),
-            "decisionCases": {"true": []},
-            "defaultCase": [],
-        }
+        return _switch_of(self._fresh(name), given, " || ".join(ways))
 
     def _way(self, edge: Document, given: Document, *, is_run: bool) -> str:
         """Return the condition that an edge is taken, and give what it reads."""
-        source, parts = edge["from"], []
+        source = edge["from"]
         asked = self._asked.get((source, edge["to"]))
         switches = [asked] if asked else self._switches[source]
-        for switch in () if is_run else switches:
-            key = f"ran{len(given)}"
-            given[key] = f"${{{switch}.output.selectedCase}}"
-            parts.append(f"$.{key} == 'true'")
+        parts = [] if is_run else _are_taken(switches, given)
         when = edge.get("when")
         if when is not None and not asked:
             key = f"output{len(given)}"
@@ -247,16 +233,30 @@ class _Lowering:
         return "!!(" + "".join(part + next(strings, "") for part in moved) + ")"
 
     def _forked(self) -> list[Document]:
-        permissive = [name for name, node in self._nodes.items() if node.get("permissive")]
-        if len(self._branches) == 1 and not permissive:
+        if len(self._branches) == 1:
             return self._branches[0]
         fork, join = self._fresh(f"{self._ref}_fork"), self._fresh(f"{self._ref}_join")
         ends = [branch[-1]["taskReferenceName"] for branch in self._branches]
-        # The JOIN fails when a permissive node has, as the DAG does at its end.
-        return [
-            _of("FORK_JOIN", fork, forkTasks=self._branches),
-            _of("JOIN", join, joinOn=[*ends, *(one for one in permissive if one not in ends)]),
-        ]
+        return [_of("FORK_JOIN", fork, forkTasks=self._branches), _of("JOIN", join, joinOn=ends)]
+
+    def _failure(self) -> list[Document]:
+        """Return what ends the run when a permissive node has failed, as a DAG does at its end."""
+        if not self._permissive:
+            return []
+        given: Document = {}
+        ways = []
+        for name in self._permissive:
+            parts = _are_taken(self._switches[name], given)
+            key = f"status{len(given)}"
+            given[key] = f"${{{name}.status}}"
+            words = " || ".join(f"$.{key} == '{word}'" for word in _FAILED)
+            ways.append(f"({' && '.join([*parts, f'({words})'])})")
+        reason = f"a node of {self._ref} failed: {' or '.join(self._permissive)}"
+        end = {"terminationStatus": "FAILED", "terminationReason": reason}
+        stop = _of("TERMINATE", self._fresh(f"{self._ref}_fails"), inputParameters=end)
+        found = _switch_of(self._fresh(f"{self._ref}_failed"), given, " || ".join(ways))
+        found["decisionCases"]["true"].append(stop)
+        return [found]
 
     def _collector(self) -> Document:
         nodes = {
@@ -269,6 +269,28 @@ class _Lowering:
         given = {**(self._dag.get("inputParameters") or {}), "nodes": nodes}
         task = _of("JSON_JQ_TRANSFORM", self._ref)
         return {**task, "inputParameters": {**given, "queryExpression": COLLECT}}
+
+
+def _are_taken(switches: list[str], given: Document) -> list[str]:
+    """Return conditions that each of some SWITCHes took its case, and give what they read."""
+    parts = []
+    for switch in switches:
+        key = f"ran{len(given)}"
+        given[key] = f"${{{switch}.output.selectedCase}}"
+        parts.append(f"$.{key} == 'true'")
+    return parts
+
+
+def _switch_of(ref: str, given: Document, condition: str) -> Document:
+    """Return a SWITCH with the case `true`, which is still empty."""
+    return {
+        **_of("SWITCH", ref),
+        "inputParameters": given,
+        "evaluatorType": "javascript",
+        "expression": condition,
+        "decisionCases": {"true": []},
+        "defaultCase": [],
+    }
 
 
 def _has_bare_semicolon(text: str) -> bool:
