@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,36 @@ def test_s2_14_the_eleventh_build_removes_the_oldest(root: Path, tmp_path: Path)
 
     assert names(root) == {f"v{number}" for number in range(2, 12)}
     left = {path.name for path in (root / "firmware").glob("*.metadata.json")}
-    assert len(left) == artifact.KEPT
+    assert len(left) == 10
+
+
+def test_s2_14_a_build_that_comes_late_is_there_for_its_deployment(
+    root: Path, tmp_path: Path
+) -> None:
+    for number in range(2, 12):
+        store_one(tmp_path, number)
+
+    late = store_one(tmp_path, 1)
+
+    assert artifact.content_of(artifact.find(late.url)) == b"firmware 1"
+    assert names(root) == {f"v{number}" for number in range(1, 12)}
+    store_one(tmp_path, 12)
+    assert names(root) == {f"v{number}" for number in range(3, 13)}
+
+
+def test_s2_14_builds_that_are_stored_at_once_are_all_whole(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("K1_ARTIFACTS_KEPT", "12")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: store_one(tmp_path, number), range(1, 29)))
+
+    found = artifact.list_all()
+    assert 12 <= len(found) <= 13, "the newest, and the one that was stored last"
+    assert {f"v{number}" for number in range(17, 29)} <= names(root)
+    assert all(artifact.content_of(one) for one in found)
+    assert not list((root / "firmware").glob(".*.part"))
 
 
 def test_s2_14_the_last_known_good_is_never_removed(root: Path, tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
 """Where the workers keep files, find projects and reach devices: all of it from the environment.
 
-ARTIFACT_STORAGE_PATH     root of what is kept; default: conductor-artifacts beside temp files
-PLATFORMIO_PROJECT_PATH   the firmware's project; a folder in it named as a commit comes first
-K1_DEVICE_IP              the device where an input names none
-K1_DEVICE_MAP             devices that answer elsewhere: IP=HOST:HTTP_PORT:OTA_PORT, with
-commas between; * stands for every other
-K1_OTA_PASSWORD           of devices that want one
-K1_OTA_WAIT_S             how long a device is invited before it counts as offline; default 10
-K1_OBSERVE_PERCENT        how much of the time that a device is watched is taken; default 100
+    ARTIFACT_STORAGE_PATH     root of what is kept; default: conductor-artifacts beside temp files
+    K1_ARTIFACTS_KEPT         how many builds are kept; default 10, and no fewer than run at once
+    K1_COMPILER               stand-in: not PlatformIO, although it is installed
+    PLATFORMIO_PROJECT_PATH   the firmware's project; a folder in it named as a commit comes first
+    K1_DEVICE_IP              the device where an input names none
+    K1_DEVICE_MAP             devices that answer elsewhere: IP=HOST:HTTP_PORT:OTA_PORT, with
+                              commas between; * stands for every other
+    K1_OTA_PASSWORD           of devices that want one
+    K1_OTA_WAIT_S             how long a device is invited before it counts as offline; default 10
+    K1_RESTART_S              how long it may take until it is up again; default 15
+    K1_OBSERVE_PERCENT        how much of the time that a device is watched is taken; default 100
+
+Names that end in _S are seconds. They are read when they are needed, not once.
 """
 
 import os
@@ -46,6 +51,11 @@ def folder(name: str) -> Path:
     made = root() / name
     made.mkdir(parents=True, exist_ok=True)
     return made
+
+
+def artifacts_kept() -> int:
+    """Give how many builds are kept."""
+    return max(int(os.environ.get("K1_ARTIFACTS_KEPT") or 10), 1)
 
 
 def project_of(commit_sha: str) -> Path:

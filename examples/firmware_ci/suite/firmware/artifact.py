@@ -1,8 +1,9 @@
 """The store of firmware: `<root>/firmware/firmware-<version>.bin` with its `.metadata.json`.
 
 A file is whole before it has its name, so a reader sees the old one or the new one. The last
-KEPT builds stay, by the time they were built, and those that a device was last found healthy
-with, however old they are: a rollback needs them. Names and links that lead out are refused.
+builds stay (``place.artifacts_kept``), by the time they were built, and those that a device was
+last found healthy with, however old they are: a rollback needs them. The one that is being stored
+stays too, since its deployment comes next. Names and links that lead out are refused.
 """
 
 import contextlib
@@ -18,9 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from examples.firmware_ci.suite.place import RefusedError, folder
+from examples.firmware_ci.suite.place import RefusedError, artifacts_kept, folder
 
-KEPT = 10
 BYTES_MAX = 64_000_000  # four times the largest flash of the chip
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,99}")
 _NAME = re.compile(r"firmware-(.+)\.bin")
@@ -65,7 +65,7 @@ def store(source: Path, version: str, about: dict[str, Any]) -> Artifact:
             "known_good": same.get("known_good", {}),
         }
         _write_metadata(path, metadata)
-        _retain()
+        _retain(version)
     return Artifact(version, path, metadata)
 
 
@@ -183,12 +183,12 @@ def _replace(path: Path, content: bytes) -> None:
     part.replace(path)  # a link of that name is replaced, not followed
 
 
-def _retain() -> None:
-    """Remove what is neither among the newest nor needed for a rollback."""
+def _retain(stored: str) -> None:
+    """Remove what is neither among the newest nor needed for a rollback, nor just stored."""
     found = list_all()
     devices = {device for one in found for device in one.about.get("known_good", {})}
     needed = {one.version for device in devices if (one := last_good(device))}
-    needed |= {one.version for one in found[-KEPT:]}
+    needed |= {stored, *(one.version for one in found[-artifacts_kept() :])}
     for one in found:
         if one.version not in needed:
             one.path.unlink(missing_ok=True)
