@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from batuta.api import create_app
 from batuta.model.error import InvalidError, StoreError
 from batuta.runtime.clock import wall_ms
 from batuta.store.blob.media import (
+    FREE_BYTES_MIN,
     UNFINISHED_AGE_MS,
     UNOWNED_KEEP_MS,
     MediaFile,
@@ -134,6 +136,19 @@ async def test_a_disk_that_takes_nothing_is_a_store_error(tmp_path: Path) -> Non
 
     with pytest.raises(StoreError, match="cannot be written"):
         await media.put(b"x", media_type="image/png")
+
+
+async def test_a_disk_that_is_nearly_full_takes_no_more(
+    monkeypatch: pytest.MonkeyPatch, media: MediaFiles
+) -> None:
+    nearly = SimpleNamespace(free=FREE_BYTES_MIN - 1)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: nearly)
+
+    with pytest.raises(StoreError, match=r"the disk has less than 300,000,000 bytes left"):
+        await media.put(b"x", media_type="image/png")
+    nearly.free += 1
+
+    assert await media.put(b"x", media_type="image/png")
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -417,6 +417,16 @@ async def test_a_redirect_does_not_take_the_key_along(
     assert providers.lines() == [CHAT]
 
 
+async def test_what_no_database_takes_is_left_out(services: Services, providers: Providers) -> None:
+    providers.text = "a\0b \\u0000"
+    written = await do(services, "text_to_text", {})
+    providers.instead(CHAT, web.json_response({"error": {"message": "no\0t"}}, status=400))
+    refused = await do(services, "text_to_text", {})
+
+    assert written.output["text"] == "ab \\u0000"
+    assert refused.reason == "OpenAI answered 400: not"
+
+
 async def test_a_huge_answer_is_not_read_to_its_end(
     monkeypatch: pytest.MonkeyPatch, services: Services, providers: Providers
 ) -> None:

@@ -9,6 +9,7 @@ On disk: ``<two digits>/<name without extension>/<run>.<extension>``; ``part`` a
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import os
 import re
@@ -24,6 +25,7 @@ from batuta.model.error import InvalidError, StoreError
 from batuta.store.blob.folder import list_entries, make_folder, sync_folder
 
 MEDIA_BYTES_MAX = 200_000_000  # the default; an uncompressed minute of sound has 10 MB
+FREE_BYTES_MIN = 300_000_000  # that a new file leaves alone: the largest one, and a database's log
 NAME_BYTES = 16
 UNFINISHED_AGE_MS = 3_600_000  # far longer than any write; also for a file whose run comes later
 UNOWNED_KEEP_MS = 30 * 86_400_000  # of what was put for no run
@@ -130,6 +132,7 @@ class MediaFiles:
         done = f"{workflow_id or _UNOWNED}.{extension}"
         opened: BinaryIO | None = None
         try:
+            await asyncio.to_thread(_check_room, self._folder)
             file, changed = await asyncio.to_thread(_open, folder)
             opened = file
             size_bytes = await self._fill(file, source)
@@ -218,6 +221,14 @@ async def _pieces(source: bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         return
     async for piece in source:
         yield piece
+
+
+def _check_room(folder: Path) -> None:
+    """See that the disk, which the database may be on too, is not about to be full."""
+    while not folder.exists():
+        folder = folder.parent
+    if shutil.disk_usage(folder).free < FREE_BYTES_MIN:
+        raise OSError(errno.ENOSPC, f"the disk has less than {FREE_BYTES_MIN:,} bytes left")
 
 
 def _open(folder: Path) -> tuple[BinaryIO, list[Path]]:

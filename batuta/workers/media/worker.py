@@ -80,7 +80,7 @@ async def do_node(services: Services, node: NodeType, task: TaskContext) -> Outc
     try:
         asked = plan(node, with_last_outputs(node, config, previous), given.get("execution"))
     except FanOutError as error:
-        return _failed(str(error))
+        return _failed(_reason(error))
     kept = _read(task.job.output, len(asked.configs))
     calls = [
         Call(
@@ -96,7 +96,7 @@ async def do_node(services: Services, node: NodeType, task: TaskContext) -> Outc
     try:
         await _go_on(asked, calls, kept)
     except NodeError as error:
-        return _failed(str(error))
+        return _failed(_reason(error))
     except StoreError as error:
         return Outcome(status=TaskStatus.FAILED, reason=error.message)
     return _outcome(node, asked, kept)
@@ -133,7 +133,7 @@ async def _step(call: Call, held: Progress) -> None:
         found = await DOING[call.node](call)
     except TroubleError as error:
         held.tries += 1
-        held.trouble = str(error)
+        held.trouble = _reason(error)
         backoff_ms = call.services.retry_ms * 2 ** (held.tries - 1)
         held.at_ms = wall_ms() + max(error.wait_ms, backoff_ms)
         return
@@ -151,7 +151,7 @@ def _outcome(node: NodeType, asked: Plan, kept: Sequence[Progress]) -> Outcome:
         return Outcome(status=TaskStatus.COMPLETED, output=msgspec.json.encode(output))
     lost = next((held for held in open_ if held.tries >= TRIES_MAX), None)
     if lost is not None:
-        return Outcome(status=TaskStatus.FAILED, reason=lost.trouble[:REASON_CHARACTERS_MAX])
+        return Outcome(status=TaskStatus.FAILED, reason=lost.trouble)
     open_ = open_ if asked.is_parallel else open_[:1]
     waits_ms = [held.at_ms - wall_ms() for held in open_]
     progress = {"nodeType": node.name, "progress": list(kept)}
@@ -163,9 +163,12 @@ def _outcome(node: NodeType, asked: Plan, kept: Sequence[Progress]) -> Outcome:
 
 
 def _failed(reason: str) -> Outcome:
-    return Outcome(
-        status=TaskStatus.FAILED_WITH_TERMINAL_ERROR, reason=reason[:REASON_CHARACTERS_MAX]
-    )
+    return Outcome(status=TaskStatus.FAILED_WITH_TERMINAL_ERROR, reason=reason)
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's text as a database takes it."""
+    return str(error).replace("\0", "")[:REASON_CHARACTERS_MAX]
 
 
 def _read(output: bytes, count: int) -> list[Progress]:

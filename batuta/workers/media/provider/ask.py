@@ -67,7 +67,8 @@ async def ask(
     async def read(response: "aiohttp.ClientResponse") -> Any:
         raw = await _read(response, bytes_max or JSON_BYTES_MAX, target)
         try:
-            return msgspec.json.decode(raw)
+            found = msgspec.json.decode(raw)
+            return _without_nul(found) if b"\\u0000" in raw else found
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise TroubleError(
                 f"{target.name} answered {response.status} with what is no JSON: {error}"
@@ -162,6 +163,17 @@ async def _read(response: "aiohttp.ClientResponse", bytes_max: int, target: Targ
             raise NodeError(f"the answer of {target.name} is larger than {bytes_max:,} bytes")
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def _without_nul(value: Any) -> Any:
+    """Return a document without NUL, which is in no text for people and which no database takes."""
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, list):
+        return [_without_nul(one) for one in value]
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(one) for key, one in value.items()}
+    return value
 
 
 def message_of(raw: bytes, target: Target) -> str:
