@@ -15,6 +15,7 @@ from tests.api.client import Client
 from tests.api.conftest import Settings
 
 HERE = "localhost:8080"
+PATHS = ("/one/count", "/d/one/one/count", "/d/two/one/count", "/one/count/")
 
 
 def words(name: str) -> Mount:
@@ -53,7 +54,7 @@ def words(name: str) -> Mount:
         Route(method=method, path=path, handler=handler, summary="-")
         for method, path, handler in rows
     )
-    return Mount(name=name, routes=routes, render=render)
+    return Mount(name=name, routes=routes, render=render, uploads=(f"/{name}/count",))
 
 
 async def _count() -> AsyncGenerator[bytes, None]:
@@ -114,6 +115,16 @@ async def test_errors_are_in_the_words_of_the_mount(mounted: Client) -> None:
     assert broken.status == 500
     assert b"secret" not in broken.body
     assert (await mounted.ask("GET /shared/x/y/z")).json["code"] == "NO_SUCH_PATH"
+
+
+async def test_only_a_path_of_uploads_takes_more_than_a_body_may_have(mounted: Client) -> None:
+    large = {"host": HERE, "content-length": "1000001"}
+
+    taken = [await mounted.ask(f"GET {path}", headers=large) for path in PATHS]
+    refused = await mounted.ask("GET /one/refuse", headers=large)
+
+    assert [answer.status for answer in taken] == [200, 200, 413, 413]
+    assert refused.status == 413
 
 
 async def test_an_answer_may_come_in_pieces(mounted: Client) -> None:
