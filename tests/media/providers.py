@@ -128,6 +128,12 @@ class Providers:
         return {"images": [{"url": f"{self.url}/files-of-others/a.png", "width": 64}]}
 
 
+def refusal(status: int, **headers: str) -> web.Response:
+    """Make an answer that refuses; headers by their names, with _ for -."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return web.json_response({"error": {"message": "not now"}}, status=status, headers=named)
+
+
 @contextlib.asynccontextmanager
 async def serving() -> AsyncIterator[Providers]:
     """Serve on a free port of this machine."""
