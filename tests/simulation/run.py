@@ -6,15 +6,13 @@ import gc
 import logging
 import re
 from collections.abc import Iterator
-from typing import Any
 from unittest import mock
 
 from batuta.core import settle
-from batuta.model.execution import TaskStatus
 from batuta.runtime import timers
 from batuta.runtime.commit import committer, gather
-from batuta.store.base import QueueDepth
 from tests.simulation.actors.clients import Clients
+from tests.simulation.checks import quiet
 from tests.simulation.generate.task import CLEANUP, task_definitions
 from tests.simulation.generate.workflow import workflow_definitions
 from tests.simulation.generate.writer import drop, names_of
@@ -23,12 +21,9 @@ from tests.simulation.world.node import Node
 from tests.simulation.world.plan import BrokenError, Lean
 from tests.simulation.world.world import World
 
-QUIET_S = 3_000.0  # within which every run must have ended once the faults have stopped
 GARBAGE_MAX = 100_000  # objects made since the last collection; some seeds' worth
 _COMMIT = re.compile(r" commit \d+$")
 _DETAIL = re.compile(r" *[0-9.]+   ")  # what a commit did is indented below it
-CALL_S_MAX = 120.0  # a call waits for a store in trouble, but never for ever
-READY_MS_MAX = 60_000  # within which some worker polls every queue and is given what is ready
 
 
 class Outcome:
@@ -171,9 +166,9 @@ async def _phases(world: World) -> None:
     await asyncio.sleep(scale.safety_s)
     world.is_calm = True
     world.note("the faults stop")
-    await _until_quiet(world)
-    _check_end(world)
-    await _check_restart(world)
+    await quiet.until_quiet(world)
+    quiet.check_end(world)
+    await quiet.check_restart(world)
     for task in tasks:
         task.cancel()
 
@@ -218,106 +213,3 @@ async def _stop(world: World, node: Node) -> None:
     if not node.is_dead:
         world.note(f"{node.name} goes on")
         node.go_on()
-
-
-async def _until_quiet(world: World) -> None:
-    """I25, I29: everything ends once the faults have stopped."""
-    until_s = world.loop.time() + QUIET_S
-    while world.loop.time() < until_s:
-        await asyncio.sleep(2.0)
-        _check_waits(world)
-        has_ended = all(run.workflow.status.is_terminal for run in world.state.runs.values())
-        has_left = world.state.sends or world.state.timers or world.errands
-        if has_ended and not has_left:
-            return
-    for run, row in world.state.runs.items():
-        if not row.workflow.status.is_terminal:
-            live = [r.task for r in row.tasks.values() if not r.task.status.is_terminal]
-            what = ", ".join(f"{t.reference_name} {t.status} {_where(world, t)}" for t in live)
-            world.fail("I29", f"{row.workflow.status} for ever: {what}", run)
-            return
-    timers = [(world.checks.run_name(run), kind) for run, _, kind in world.state.timers]
-    sends = [str(send.document)[:150] for send in world.state.sends.values()]
-    world.fail("I29", f"left for ever: timers {timers}, sends {sends}")
-
-
-def _check_waits(world: World) -> None:
-    """I28, I30, I32: nobody waits for ever: no caller, no ready task, no quarantined row."""
-    now_s, now_ms = world.loop.time(), world.store_ms()
-    for node in filter(None, world.nodes):
-        for name, since_s in node.replies.values():
-            if now_s - since_s > CALL_S_MAX:
-                world.fail("I28", f"a call of {name} has hung for {now_s - since_s:.0f} s")
-    for failing in getattr(world.state, "failing", {}).values():
-        if failing.retry_at_ms is None:
-            world.fail("I32", f"quarantined: {failing.error}", failing.workflow_id)
-    for row in world.state.ready.values():
-        if (
-            now_ms - row.enqueue.at_ms > READY_MS_MAX
-            and now_s > world.scale.safety_s + READY_MS_MAX / 1_000
-        ):
-            queue = row.enqueue.queue
-            world.fail("I30", f"a task of {queue!r} is ready and not handed out", row.workflow_id)
-
-
-def _where(world: World, task: Any) -> str:
-    state = world.state
-    places = [name for name in ("ready", "held") if task.task_id in getattr(state, name)]
-    places += [
-        f"{kind} due {due - world.store_ms():+}"
-        for (_, task_id, kind), due in state.timers.items()
-        if task_id == task.task_id
-    ]
-    return f"({', '.join(places) or 'nowhere'})"
-
-
-def _check_end(world: World) -> None:
-    """What holds when all is quiet: nothing pending, nothing lost, families agree."""
-    state = world.state
-    for table in ("ready", "held", "timers", "sends"):
-        if getattr(state, table):
-            world.fail("I7", f"{table} is not empty: {list(getattr(state, table))[:3]}")
-    for run, row in state.runs.items():
-        world.checks.check_journal(run)
-        for task_row in row.tasks.values():
-            task = task_row.task
-            if not task.child_id or task.is_retried:
-                continue
-            if task.child_id not in state.runs:
-                continue  # removed
-            child = state.runs[task.child_id].workflow
-            if child.status.is_terminal is not task.status.is_terminal:
-                world.fail("I19", f"{task.reference_name} {task.status}, {child.status}", run)
-            if task.status in {TaskStatus.CANCELED, TaskStatus.TIMED_OUT}:
-                continue  # by its own run or limit, maybe while its child's answer was on its way
-            if child.epoch:
-                # Retried: a completed one with cancelled tasks is moot for its parent, and its
-                # earlier end may have crossed its parent's retry.
-                continue
-            is_same = task.status.is_successful == child.status.is_successful
-            if (
-                not is_same
-                and not world.graph(row.workflow.definition).node_of(task).policy.is_optional
-            ):
-                world.fail("I19", f"{task.reference_name} {task.status}, child {child.status}", run)
-    world.ledger.recheck()
-
-
-async def _check_restart(world: World) -> None:
-    """I26, I36: another start on the same data finds nothing to do; depths equal a recount."""
-    commits = world.checks.commits
-    for place, node in enumerate(world.nodes):
-        if node is not None:
-            node.die()
-            world.boot(place)
-    await asyncio.sleep(4.0)
-    for node in filter(None, world.nodes):
-        if node.engine.committer._holds or node.engine.committer._inbox:
-            world.fail("I28", f"{node.name} is busy with runs, though nothing is to be done")
-    journal_count = sum(len(shadow.entries) for shadow in world.checks.shadows.values())
-    if len(world.state.journal) != journal_count:
-        world.fail("I26", f"a start on quiet data wrote to the journal after commit {commits}")
-    node = next(n for n in world.nodes if n is not None)
-    depths: list[QueueDepth] = await node.store.queues()
-    if depths:
-        world.fail("I36", f"queues of nothing: {depths}")

@@ -19,6 +19,7 @@ from batuta.store.base import Accepted, Batch, Committed, Decision
 from batuta.store.memory.rows import State
 from tests.simulation.checks import invariants
 from tests.simulation.checks.agreement import Agreement
+from tests.simulation.checks.limits import Limits
 from tests.simulation.checks.shadow import REOPENING, Rows, Shadow, rows_of
 
 LATE_MS = 1_000  # from a batch's time to its commit; a slow disk
@@ -65,6 +66,7 @@ class Checks:
         self._timers: dict[Any, int] = {}
         self._runs_of: dict[str, str] = {}  # by task id, whatever has become of the task
         self.agreement = Agreement(state, fail)
+        self.limits = Limits(state, fail)
 
     def before(self) -> None:
         """Remember the tables that a commit may empty."""
@@ -100,6 +102,10 @@ class Checks:
             for lease in leases:
                 touched[lease.workflow_id] = None
         self._check_leases(batch, accepted, committed, touched)
+        taken = [lease.queue for leases in committed.claimed for lease in leases]
+        if taken:
+            self._count("I33")
+            self.limits.after(taken, batch.now_ms)
         for workflow_id in touched:
             if workflow_id not in self.state.runs:
                 continue

@@ -40,6 +40,11 @@ def _task_definition(chance: random.Random, name: str) -> dict[str, Any]:
         document["maxRetryDelaySeconds"] = 4
     if chance.random() < 0.1:
         document["backoffJitterMs"] = 500
+    if chance.random() < 0.15:
+        document["concurrentExecLimit"] = chance.choice([1, 1, 2])
+    if chance.random() < 0.15:
+        document["rateLimitPerFrequency"] = chance.choice([1, 2])
+        document["rateLimitFrequencyInSeconds"] = chance.choice([1, 3])
     if chance.random() < 0.2:
         document["inputTemplate"] = {"n": "from the template", "extra": "${workflow.input.n}"}
     return document

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from tests.simulation.plants.dag import DAG_PLANTS
 from tests.simulation.plants.engine import ENGINE_PLANTS, Patch
 from tests.simulation.plants.operator import OPERATOR_PLANTS
+from tests.simulation.plants.reader import READER_PLANTS
 from tests.simulation.world.plan import Lean
 
 PLANTS: dict[str, Callable[[], Patch]] = {
-    plant.__name__: plant for plant in (*ENGINE_PLANTS, *OPERATOR_PLANTS, *DAG_PLANTS)
+    plant.__name__: plant
+    for plant in (*ENGINE_PLANTS, *OPERATOR_PLANTS, *READER_PLANTS, *DAG_PLANTS)
 }
 
 
@@ -21,7 +23,7 @@ LEANS = {
     "give_back_lost": Lean({"": 0.0, "rpc.abandon": 10.0}),
     "give_back_repeated": Lean({"": 0.0, "rpc.abandon": 9.0, "store.commit.after": 25.0}),
     "send_believed_settled": Lean(node_count=2),
-    "memory_is_believed": Lean(node_count=2),
+    "memory_is_believed": Lean(node_count=2, scale="long"),
 }
 
 

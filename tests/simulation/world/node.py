@@ -13,6 +13,7 @@ from batuta.runtime.commit.batch import Share
 from batuta.runtime.engine import Engine
 from batuta.store.base import Batch, Committed
 from batuta.store.memory import MemoryStore
+from tests.simulation.actors import outbox
 from tests.simulation.generate.script import answer_jq, answer_script
 from tests.simulation.world.loop import NODE
 from tests.simulation.world.plan import GoneError
@@ -127,6 +128,8 @@ class Node:
     def start(self) -> None:
         """Begin to fire what is due."""
         self.context.run(self.engine.start_loops)
+        if self._world.has_outbox:
+            self.context.run(outbox.start, self._world, self)
 
     def die(self) -> None:
         """Lose everything that is in memory, at whatever await each part is."""

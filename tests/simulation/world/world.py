@@ -58,6 +58,9 @@ class World:
             self.state, self.graph, self.fail, self.note, self.trouble_count, self.store_ms
         )
         self.ledger = Ledger(self.checks, self.fail)
+        # In some seeds the journal is relayed to a reader: what each entry was told as.
+        self.has_outbox = knobs.random() < 0.3
+        self.told: list[tuple[str, bytes]] = []
         self.nodes: list[Node | None] = [None] * self.node_count
         self._lives = 0
         self.errands = 0  # of actors under way
