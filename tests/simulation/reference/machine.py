@@ -122,6 +122,8 @@ class Machine:
             raise UncoveredError(fact.kind)
         elif fact.is_over:
             self.finish(WorkflowStatus.TIMED_OUT)
+        elif fact.kind == "decide":
+            self._look_again()
         for attempt, ending in fact.endings.items():
             self._end(self.find(*attempt), ending)
         for made in list(self.made):  # made before the engine came to it: it had stopped in between

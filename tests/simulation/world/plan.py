@@ -29,7 +29,9 @@ SHORT = Scale(
     tasks_max=12,
     fault_factor=3.0,
 )
-SCALES = {scale.name: scale for scale in (SHORT, LONG)}
+# Many operations at once on few runs: for bugs that only show where commands cross.
+BUSY = Scale("busy", 3, 3, definitions=2, workers=3, safety_s=15.0, operation_s=0.1, tasks_max=12)
+SCALES = {scale.name: scale for scale in (SHORT, LONG, BUSY)}
 LONG_EVERY = 20  # seeds, when both kinds are mixed
 
 
@@ -44,7 +46,7 @@ class Lean(msgspec.Struct, frozen=True):
     rates: dict[str, float] = {}  # of kinds of faults; "" is for all that are not named
     node_count: int = 0
     crash_at: int = 0  # kill the node when it reaches the store for this many-th time
-    scale: str = ""  # "short" or "long"; "" as the number of the seed has it
+    scale: str = ""  # of SCALES; "" as the number of the seed has it
     runs: int = 0  # 0: as many as usual
     shape: str = ""  # of the definitions: "" any, "plain" only what the reference covers
     # What shrinking has taken away: faults and operations as (kind, how many-th), and tasks of
