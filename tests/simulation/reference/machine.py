@@ -101,6 +101,17 @@ class Machine:
         """
         self.fact = fact
         self._commands += 1
+        self._begin_with(fact)
+        for attempt, ending in fact.endings.items():
+            self._end(self.find(*attempt), ending)
+        for made in list(self.made):  # made before the engine came to it: it had stopped in between
+            if made.is_open and (made.name, made.retry) in fact.at_once and self._is_leaf(made):
+                self._end(made, fact.at_once[made.name, made.retry])
+        for attempt in fact.due:
+            self._start_late(self.find(*attempt))
+        self._settle()
+
+    def _begin_with(self, fact: Fact) -> None:
         if fact.kind == "start":
             self.schedule(self.definition.tasks[0], "")
         elif fact.kind == "pause":
@@ -124,14 +135,6 @@ class Machine:
             self.finish(WorkflowStatus.TIMED_OUT)
         elif fact.kind == "decide":
             self._look_again()
-        for attempt, ending in fact.endings.items():
-            self._end(self.find(*attempt), ending)
-        for made in list(self.made):  # made before the engine came to it: it had stopped in between
-            if made.is_open and (made.name, made.retry) in fact.at_once and self._is_leaf(made):
-                self._end(made, fact.at_once[made.name, made.retry])
-        for attempt in fact.due:
-            self._start_late(self.find(*attempt))
-        self._settle()
 
     def find(self, name: str, retry: int) -> Made:
         """Return an attempt that there is."""
