@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from batuta.workers.thread import DaemonExecutor
@@ -92,7 +93,7 @@ class _Strand:
         self._own, self._task = asyncio.get_running_loop(), asyncio.current_task()
         self._own.set_default_executor(DaemonExecutor())
         found = self._call()
-        if isinstance(found, Coroutine):
+        if inspect.isawaitable(found):
             found = await found
         # before the loop closes, which waits for threads that the step has left
         self._tell(found, None)

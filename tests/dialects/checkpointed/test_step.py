@@ -1,5 +1,7 @@
 """How a step is done: its time, its thread, what it may return (S4.9, 14, 17 and 18)."""
 
+import pytest
+
 from tests.dialects.checkpointed.classes import World, chain, write
 
 
@@ -89,3 +91,56 @@ async def test_steps_are_called_by_their_names_in_the_run_and_leave_their_traceb
     assert "KeyError: 'nothing here'" in line.line
     assert run.tasks[-1].task.reason == "waits after: 'nothing here'"
     assert here.calls == list(names)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "error"),
+    [
+        ("raise ValueError('\\ud800 half')", "pending_retry", "? half"),
+        ("raise ValueError('a\\0b')", "pending_retry", "a\0b"),
+        ("raise HardError('\\ud800' * 20_000)", "failed", "?" * 10_000),
+        ("raise RetryableError('x', error_type=None, retry_after=float('nan'))", None, "x"),
+        ("raise RetryableError(['x'], error_type=7, model={1: 2})", "pending_retry", "['x']"),
+        ("raise Silent()", None, "Silent, whose text cannot be made: ZeroDivisionError"),
+        ("raise SystemExit(3)", None, "the step raised SystemExit: 3"),
+        ("raise KeyboardInterrupt", None, "the step raised KeyboardInterrupt: "),
+        ("raise StopIteration(1)", None, "coroutine raised StopIteration"),
+        ("raise StopAsyncIteration", None, None),
+        ("raise __import__('asyncio').CancelledError", None, "the step raised CancelledError: "),
+        ("return '\\ud800'", "failed", None),
+        ("return {1, 2, float('nan')}", "completed", None),
+        ("return 10 ** 400", "completed", None),
+        ("self.log('\\ud800'); self.report_progress(1, '\\ud800'); return 1", "completed", None),
+    ],
+)
+async def test_s4_18_c_whatever_a_step_does_its_job_has_a_state(
+    here: World, code: str, status: str | None, error: str | None
+) -> None:
+    body = f"    def step_a(self, given, config):\n        {code}\n"
+    write(here.folder, "job", "a", body=body)
+    file = here.folder / "job" / "workflow.py"
+    silent = "class Silent(Exception):\n    def __str__(self):\n        return str(1 / 0)\n\n"
+    file.write_text(file.read_text().replace("\nclass Job", f"\n{silent}\nclass Job"))
+    job_id = await here.start("job")
+
+    job = await here.until(job_id, status or "pending_retry")
+
+    assert error is None or job["error_message"] == error
+    assert (await here.ask(f"GET /workflows/execution/{job_id}")).status == 200
+    assert (await here.server.ask(f"GET /api/workflow/{job_id}")).status == 200
+
+
+async def test_s4_18_d_a_step_may_be_plain_or_give_back_something_to_wait_for(here: World) -> None:
+    body = (
+        "    def step_a(self, given, config):\n        return {'a': 1}\n\n"
+        "    def step_b(self, given, config):\n"
+        "        import asyncio\n"
+        "        future = asyncio.get_running_loop().create_future()\n"
+        "        future.set_result({'b': given['a'] + 1})\n        return future\n"
+    )
+    write(here.folder, "job", "a", "b", body=body)
+
+    job = await here.ended("job")
+
+    shown = (await here.execution(job["job_id"]))["checkpoints"]
+    assert shown["1"]["output"] == {"b": 2}

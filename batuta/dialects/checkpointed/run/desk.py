@@ -6,6 +6,7 @@ import logging
 import re
 from pathlib import Path
 
+from batuta.dialects.checkpointed.run.wait import clean
 from batuta.model.error import BatutaError
 from batuta.runtime.clock import pause
 from batuta.runtime.engine import Engine
@@ -40,12 +41,13 @@ class StepDesk:
 
     def log(self, line: str) -> None:
         """Add a line to the step's log; sent with the next heartbeat, or with the report."""
-        self._task.log(line)
+        self._task.log(clean(line))
 
     def progress(self, percent: float, message: str) -> None:
         """Tell how far the step is; kept as a line of its log."""
         shown = min(max(float(percent), 0.0), 100.0)
-        text = f"progress: {round(shown, 2):g} % {message[:MESSAGE_CHARACTERS_MAX]}".rstrip()
+        said = clean(str(message))[:MESSAGE_CHARACTERS_MAX]
+        text = f"progress: {round(shown, 2):g} % {said}".rstrip()
         with contextlib.suppress(RuntimeError):  # the server's loop has gone
             self._loop.call_soon_threadsafe(self._note, text)
 

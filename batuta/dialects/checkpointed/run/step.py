@@ -26,7 +26,13 @@ from batuta.dialects.checkpointed.run.standing import (
     is_hurried,
     resume_at_ms,
 )
-from batuta.dialects.checkpointed.run.wait import TIMEOUT, told
+from batuta.dialects.checkpointed.run.wait import (
+    ERROR_CHARACTERS_MAX,
+    TIMEOUT,
+    clean,
+    text_of,
+    told,
+)
 from batuta.dialects.checkpointed.thread import (
     StepStoppedError,
     StepTimeoutError,
@@ -45,7 +51,6 @@ from batuta.workers.outcome import TRACEBACK_CHARACTERS_MAX, Outcome
 
 CONCURRENCY = 64  # steps of one server at once; each has a thread
 CODE_WAIT_S = 10.0  # until a folder that is broken or gone is looked for again
-ERROR_CHARACTERS_MAX = 10_000
 _NOT_JSON = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 
 _log = logging.getLogger(__name__)
@@ -116,16 +121,18 @@ class Crew:
             )
             return _completed(step["name"], found, started_at_ms)
         except HardError as error:
-            return _failed_for_good(error.message or "the step gave no reason", started_at_ms)
+            return _failed_for_good(text_of(error) or "the step gave no reason", started_at_ms)
         except StepTimeoutError:
             why = f"step {step['name']} took longer than {limit_s:g} s"
             return _failed(RetryableError(why, TIMEOUT), started_at_ms)
         except (RetryableError, StepStoppedError) as error:
             return _failed(error, started_at_ms)
         except Exception as error:  # noqa: BLE001  of a method that somebody else wrote
-            _log.info("step %s of %s failed: %r", step["name"], task.workflow_id, error)
-            text = "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS_MAX:]
-            return replace(_failed(error, started_at_ms), logs=(text,))
+            told_of = step["name"], task.workflow_id, text_of(error)
+            _log.info("step %s of %s failed: %s", *told_of)
+            text = clean("".join(traceback.format_exception(error)))
+            logs = (text[-TRACEBACK_CHARACTERS_MAX:],)
+            return replace(_failed(error, started_at_ms), logs=logs)
         finally:
             self._loop.call_soon_threadsafe(desk.close)
 
@@ -261,7 +268,6 @@ def _completed(name: str, found: Any, started_at_ms: int) -> Outcome:
 
 def _failed(error: Exception, started_at_ms: int) -> Outcome:
     found = told(error)
-    found["error"] = found["error"][:ERROR_CHARACTERS_MAX]
     output = {"status": "failed_retryable", "started_at_ms": started_at_ms, **found}
     return Outcome(
         status=TaskStatus.FAILED, output=msgspec.json.encode(output), reason=found["error"]
@@ -269,7 +275,7 @@ def _failed(error: Exception, started_at_ms: int) -> Outcome:
 
 
 def _failed_for_good(why: str, started_at_ms: int) -> Outcome:
-    why = why[:ERROR_CHARACTERS_MAX]
+    why = clean(why)[:ERROR_CHARACTERS_MAX]
     output = {"status": "failed_permanent", "started_at_ms": started_at_ms, "error": why}
     return Outcome(
         status=TaskStatus.FAILED_WITH_TERMINAL_ERROR,

@@ -13,6 +13,8 @@ NO_KEY = "no_api_key"
 GENERIC = "generic_api_error"
 UNKNOWN_S = 180.0
 WAIT_S_MAX = 30 * 86_400.0  # of a step's own retry_after; longer than any quota's period
+ERROR_CHARACTERS_MAX = 10_000
+WORD_CHARACTERS_MAX = 200  # of a type, a model or a provider
 EXCEEDED = "Maximum retry attempts exceeded"
 
 WAITS_S = {
@@ -51,21 +53,35 @@ def wait_s(error_type: str, retry_after: Any = None) -> float:
 def told(error: Exception) -> dict[str, Any]:
     """Describe a failure that may pass: what is kept of it with the attempt."""
     if isinstance(error, RetryableError):
+        error_type = _word(error.error_type) or GENERIC
         found: dict[str, Any] = {
-            "error": error.message or "the step gave no reason",
-            "error_type": _word(error.error_type),
+            "error": text_of(error) or "the step gave no reason",
+            "error_type": error_type,
             "model": _word(error.model),
             "provider": _word(error.provider),
-            "wait_s": wait_s(_word(error.error_type) or "", error.retry_after),
+            "wait_s": wait_s(error_type, error.retry_after),
         }
         if error.retry_after is not None:
             found["retry_after"] = found["wait_s"]
         return found
-    is_timeout = isinstance(error, TimeoutError)
-    message = str(error) or type(error).__name__
-    error_type = TIMEOUT if is_timeout else guess_type(message)
+    message = text_of(error) or type(error).__name__
+    error_type = TIMEOUT if isinstance(error, TimeoutError) else guess_type(message)
     return {"error": message, "error_type": error_type, "wait_s": wait_s(error_type)}
 
 
+def text_of(error: Exception) -> str:
+    """Return an exception's words, cut to size and as a store takes them."""
+    try:
+        text = str(error)
+    except Exception as fault:  # noqa: BLE001  of a class that somebody else wrote
+        text = f"{type(error).__name__}, whose text cannot be made: {type(fault).__name__}"
+    return clean(text)[:ERROR_CHARACTERS_MAX]
+
+
+def clean(text: str) -> str:
+    """Return a text without halves of surrogate pairs, which no store takes."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _word(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else clean(str(value))[:WORD_CHARACTERS_MAX]
