@@ -111,8 +111,9 @@ async def test_s2_05_a_build_that_fails_twice_starts_the_failure_handler(works: 
 
 
 async def test_s2_06_an_offline_device_gets_four_attempts_and_then_the_handler(
-    works: Plant,
+    works: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("K1_OTA_WAIT_S", "0.1")
     works.device.switches["is_offline"] = True
 
     run = await works.pipeline(works.commit())

@@ -126,7 +126,7 @@ def environment(home: Path, where: str, url: str) -> dict[str, str]:
         "K1_COMPILER": "stand-in",
         "K1_DEVICE_MAP": f"{DEVICE_IP}={where}",
         "K1_OBSERVE_PERCENT": "0",
-        "K1_OTA_WAIT_S": "0.1",
+        "K1_OTA_WAIT_S": "10",
         "K1_RESTART_S": "0.1",
         "BATUTA_SERVER_URL": f"{url}/api",
     }

@@ -143,7 +143,7 @@ class Bench:
             "K1_DEVICE_IP": DEVICE_IP,
             "K1_DEVICE_MAP": ",".join(f"{a}={b}" for a, b in zip(ips, found, strict=True)),
             "K1_OBSERVE_PERCENT": "5",
-            "K1_OTA_WAIT_S": "2",
+            "K1_OTA_WAIT_S": "3",
             "K1_RESTART_S": "5",
         }
 
