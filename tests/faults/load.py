@@ -158,6 +158,8 @@ class Load:
         is_following = len(pending) == 1 and self.random.random() < 0.3
         path = "/api/tasks/update-v2" if is_following else "/api/tasks"
         body = json.dumps(report).encode()
+        # The lease of what is polled with it may begin long before the answer is there.
+        sent_at = asyncio.get_running_loop().time()
         status, answer = await self._send(connection, "update", path, body)
         took = asyncio.get_running_loop().time() - polled_at
         del pending[0]
@@ -172,9 +174,8 @@ class Load:
         )
         self._answered("update")
         if is_following and status == 200 and answer:
-            polled_at = asyncio.get_running_loop().time()
             number = int(report["workerId"].removeprefix("lane"))
-            pending.append(await self._work(json.loads(answer), number, polled_at))
+            pending.append(await self._work(json.loads(answer), number, sent_at))
         if self.random.random() < AGAIN:
             again = report | {"status": "COMPLETED", "outputData": {"effect": -1}}
             await self._send(connection, "update", "/api/tasks", json.dumps(again).encode())

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import statistics
 from typing import Any
 
 from bench.load.client import Connection, expect
@@ -28,6 +29,21 @@ async def p99(port: int) -> float:
     found = [await _p99(connection) for _ in range(TIMES)]
     connection.close()
     return min(found)
+
+
+async def p99_beside(port: int, *work: "asyncio.Task[None]") -> float:
+    """Return the median of the percentiles until the work of others is done; TIMES at least."""
+    connection = await Connection.open("127.0.0.1", port)
+    found: list[float] = []
+    try:
+        while len(found) < TIMES or not all(task.done() for task in work):
+            found.append(await _p99(connection))
+    finally:
+        for task in work:
+            task.cancel()
+        connection.close()
+    await asyncio.gather(*work)
+    return statistics.median(found)
 
 
 async def _p99(connection: Connection) -> float:

@@ -24,9 +24,10 @@ def free_port() -> int:
 class Server:
     """``batuta serve`` on a SQLite file, or at a URL; always at the same port."""
 
-    def __init__(self, folder: Path, url: str = "") -> None:
+    def __init__(self, folder: Path, url: str = "", **settings: str) -> None:
         self.port = free_port()
         self._url = url
+        self._settings = settings  # environment names and their values
         self.database = folder / "batuta.db"
         self._folder = folder
         self._log = folder / "server.log"
@@ -37,6 +38,7 @@ class Server:
         command = [sys.executable, "-m", "batuta", "serve", "--log-level", "warning"]
         command += ["--port", str(self.port), "--db", self._url or str(self.database)]
         environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(self._folder)}
+        environment |= self._settings
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220
                 command, cwd=self._folder, env=environment, stdout=log, stderr=log

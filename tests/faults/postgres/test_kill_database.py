@@ -1,6 +1,6 @@
 """Kill -9 of PostgreSQL under load: nothing acknowledged is lost, and no restart of ours.
 
-``make faults KILLS=200`` does a quarter as many. The seed is BATUTA_KILL_SEED.
+``make faults KILLS=200`` does 40. The seed is BATUTA_KILL_SEED.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from tests.faults.load import PatientLoad
 from tests.faults.postgres.database import Database
 from tests.faults.serving import Server
 
-KILLS = max(int(os.environ.get("BATUTA_KILLS", "20")) // 4, 4)
+KILLS = max(int(os.environ.get("BATUTA_KILLS", "20")) // 5, 3)
 SEED = int(os.environ.get("BATUTA_KILL_SEED", "1"))
 STARTS = 15  # between two kills
 UP_S = 0.4  # how long the database lives at most once a command was acknowledged
