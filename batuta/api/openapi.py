@@ -26,6 +26,40 @@ _STATUS = {
     429: "Too much work at once; Retry-After says when to come back",
     503: "The server is starting or stopping",
 }
+# What an answer, or what was asked, names that the path of another call takes.
+_OF_TASK = {
+    "workflowId": "$response.body#/workflowInstanceId",
+    "taskId": "$response.body#/taskId",
+    "taskRefName": "$response.body#/referenceTaskName",
+    "taskType": "$response.body#/taskType",
+}
+_NAMED: dict[str, dict[str, str]] = {
+    "POST /api/workflow": {"workflowId": "$response.body", "name": "$request.body#/name"},
+    "POST /api/workflow/{name}": {"workflowId": "$response.body", "name": "$request.path.name"},
+    "POST /api/workflow/{workflowId}/rerun": {"workflowId": "$response.body"},
+    "GET /api/workflow/{workflowId}": {
+        "workflowId": "$response.body#/workflowId",
+        "name": "$response.body#/workflowName",
+        "version": "$response.body#/workflowVersion",
+        "taskId": "$response.body#/tasks/0/taskId",
+        "taskRefName": "$response.body#/tasks/0/referenceTaskName",
+        "taskReferenceName": "$response.body#/tasks/0/referenceTaskName",
+    },
+    "GET /api/tasks/poll/{taskType}": _OF_TASK,
+    "GET /api/tasks/{taskId}": _OF_TASK,
+    "POST /api/metadata/workflow": {
+        "name": "$request.body#/name",
+        "version": "$request.body#/version",
+    },
+    "POST /api/metadata/taskdefs": {"taskType": "$request.body#/0/name"},
+}
+# A polled task is reported by its ids; the rest of a report is the worker's.
+_REPORT = {
+    "workflowInstanceId": "$response.body#/workflowInstanceId",
+    "taskId": "$response.body#/taskId",
+    "status": "COMPLETED",
+}
+_FREE = {"status", "version", "correlationId", "taskRefName"}  # of a path; any value will do
 _PAGES = {bytes: ("text/html", {"type": "string"}), str: ("text/plain", {"type": "string"})}
 
 
@@ -43,7 +77,11 @@ def describe(routes: Sequence[Route]) -> dict[str, Any]:
     by_type = {_key(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, by_type)
+        operation = paths.setdefault(route.path, {})[route.method.lower()] = _operation(
+            route, by_type
+        )
+        if links := _links(route, routes):
+            operation["responses"][str(route.status)]["links"] = links
     return {
         "openapi": "3.1.0",
         "info": {
@@ -109,7 +147,7 @@ def _schema_hook(kind: type) -> dict[str, Any]:
 
 def _operation(route: Route, by_type: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.path}").strip("_"),
+        "operationId": _operation_id(route),
         "summary": route.summary,
         "tags": [route.group],
         "parameters": [
@@ -125,6 +163,29 @@ def _operation(route: Route, by_type: dict[str, Any]) -> dict[str, Any]:
             "content": {"text/plain" if route.request is bytes else media: {"schema": schema}},
         }
     return operation
+
+
+def _operation_id(route: Route) -> str:
+    return re.sub(r"\W+", "_", f"{route.method.lower()}{route.path}").strip("_")
+
+
+def _links(route: Route, routes: Sequence[Route]) -> dict[str, Any]:
+    """Return what can be called with the ids and names that a call gives, by operation."""
+    line = f"{route.method} {route.path}"
+    named = _NAMED.get(line, {})
+    links: dict[str, Any] = {}
+    for other in routes:
+        wanted = _VARIABLE.findall(other.path)
+        given = {name: named[name] for name in wanted if name in named}
+        if "name" in given and "workflow" not in other.path:
+            continue  # the name of something else
+        if given and not set(wanted) - set(given) - _FREE:
+            target = _operation_id(other)
+            links[target] = {"operationId": target, "parameters": given}
+        elif named is _OF_TASK and (other.method, other.path) == ("POST", "/api/tasks"):
+            target = _operation_id(other)
+            links[target] = {"operationId": target, "requestBody": _REPORT}
+    return links
 
 
 def _variable(name: str) -> dict[str, Any]:
