@@ -97,7 +97,7 @@ async def test_what_fell_due_while_no_node_ran_is_done_by_the_loops_of_the_next(
 
         assert polled.workflow.workflow_id == run
         report = await node.engine.status()
-        assert set(report.loops) == {"timers", "limits"}
+        assert set(report.loops) == {"timers", "limits", "feed"}
 
 
 async def test_a_lease_made_before_a_restart_ends_after_it_and_the_task_is_tried_again(
