@@ -72,3 +72,8 @@ async def test_s4_13_a_waiting_job_goes_on_once_whichever_server_has_it(both: li
     calls = Counter(here.calls)
     assert {job_id: calls[job_id] for job_id in jobs} == dict.fromkeys(jobs, 2)
     assert {calls["b" + job_id] for job_id in jobs} == {1}
+    listed = (await other.ask(f"GET /jobs?status=completed&workflow_id=job&limit={JOBS}")).json
+    assert {one["job_id"] for one in listed["jobs"]} == set(jobs)
+    assert (await here.ask("GET /jobs/stats")).json["stats"]["completed"] == JOBS
+    assert (await other.ask(f"GET /jobs/{jobs[3][:-1]}")).json["job"]["job_id"] == jobs[3]
+    assert (await other.ask("GET /jobs", user="bob")).json["jobs"] == []
