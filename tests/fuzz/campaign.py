@@ -1,12 +1,15 @@
 """Schemathesis over our own OpenAPI document, against a real server that has real runs.
 
-Each operation is called with what its schema allows and with what it does not. Two passes: one
-with names and ids as they come, which are unknown to the server, and one with those of a run
-that waits on each of its tasks, so that requests get past "no such workflow".
+Each operation is called with what its schema allows and with what it does not. Three passes: one
+with names and ids as they come, which are unknown to the server; one with those of a run that
+waits on each of its tasks, so that requests get past "no such workflow"; and one of sequences, in
+which each request takes its ids from an answer before, by the links of the document: a run is
+started, its tasks are polled and reported, it is paused, retried, terminated, read and removed.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -33,7 +36,9 @@ CHECKS = (
 
 RUNS = 50
 # These would remove the runs and the definition whose names a pass gives.
-ENDING = "/remove$|/terminate-remove$|^/api/metadata/workflow/{name}/{version}$"
+STREAM = "/stream$"  # is not answered in one piece
+ENDING = "/remove$|/terminate-remove$"
+DEFINITION_PATH = "^/api/metadata/workflow/{name}/{version}$"
 
 DEFINITION = {
     "name": "fuzzed",
@@ -85,6 +90,7 @@ def run(folder: Path, *, phases: str, examples: int, seed: int) -> dict[str, Any
         passes = {
             "unknown ids": _pass(server, folder / "unknown", [], phases, examples, seed),
             "ids of runs": _pass(server, folder / "known", runs, phases, examples, seed),
+            "sequences": _pass(server, folder / "linked", runs, "stateful", 3 * examples, seed),
         }
         _still_works(server.api_url)
         log = server.log
@@ -116,7 +122,7 @@ def _pass(
         *("--max-response-time", str(HANG_S), "--request-timeout", "10"),
         *("--suppress-health-check", "all", "--warnings", "off"),
         *("--report", "json", "--report-json-path", "report.json"),
-        *(("--exclude-path-regex", ENDING) if runs else ()),
+        *("--exclude-path-regex", _left_out(phases, runs)),
     ]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("BATUTA_")}
     environment |= {
@@ -124,6 +130,7 @@ def _pass(
         "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis"),
         "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks",
         hooks.GIVEN: json.dumps(runs),
+        **({hooks.LINKED: "1"} if phases == "stateful" else {}),
     }
     done = subprocess.run(
         command,
@@ -138,10 +145,12 @@ def _pass(
         report = json.loads((folder / "report.json").read_text("utf-8"))
     except FileNotFoundError:
         raise AssertionError(f"schemathesis did not run:\n{done.stdout}{done.stderr}") from None
+    links = re.search(r"API Links:\s+(\d+) covered", done.stdout)
     reached = [sum(part["accepted"] for part in rates.values()) for rates in _rates(report)]
     return {
         "cases": report["test_cases"]["generated"],
-        "operations": len(reached),
+        "operations": len(reached) or report["operations"]["tested"],
+        "links": int(links[1]) if links else 0,  # followed at least once
         "operations_accepted": sum(map(bool, reached)),  # said 2xx at least once
         "failures": [
             {key: found[key] for key in ("code", "title", "count", "operations")}
@@ -149,6 +158,13 @@ def _pass(
         ],
         "output": str(folder / "output.txt"),
     }
+
+
+def _left_out(phases: str, runs: list[dict[str, str]]) -> str:
+    """Return a pattern of the paths that a pass does not call."""
+    if phases == "stateful":
+        return f"{STREAM}|{DEFINITION_PATH}"  # runs of its own may go
+    return f"{STREAM}|{ENDING}|{DEFINITION_PATH}" if runs else STREAM
 
 
 def _rates(report: dict[str, Any]) -> list[dict[str, dict[str, int]]]:
