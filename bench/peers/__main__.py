@@ -3,7 +3,8 @@
 Each pass measures every engine once, so that all see the same machine; the table gives medians
 and how many times better ours is. All of them acknowledge what is synced to disk, and nothing
 else: each engine's durability is read back and stands in the report. Ours and DBOS have their
-workers in the process of the engine; Restate and BullMQ have a server and a process of workers.
+workers in the process of the engine; Restate, BullMQ and ours over HTTP have a server, and a
+process of workers and clients.
 
 Peers are installed from PyPI and npm into build/peers; what does not install is skipped and
 named. `--only dbos-sqlite` measures one, `--seconds 0.5 --passes 1` is a quick look.
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.load.machine import describe
+from bench.load.server import Server
 from bench.peers import install, servers
 from bench.peers.install import AbsentError
 from bench.peers.subject import Workload, measure
@@ -37,6 +39,14 @@ def _batuta(_installed: Path, folder: Path) -> Iterator[Workload]:
     command = [sys.executable, "-m", "bench.peers.ours", str(folder)]
     with Workload(command, [], folder / "log") as workload:
         yield workload
+
+
+@contextmanager
+def _batuta_http(_installed: Path, folder: Path) -> Iterator[Workload]:
+    with Server(folder / "http.db", core=None) as server:
+        command = [sys.executable, "-m", "bench.peers.ours_http", str(server.port)]
+        with Workload(command, [server.pid], folder / "log") as workload:
+            yield workload
 
 
 @contextmanager
@@ -81,6 +91,7 @@ def _bullmq(installed: Path, folder: Path) -> Iterator[Workload]:
 
 ENGINES: dict[str, Opened] = {
     OURS: _batuta,
+    "batuta-http": _batuta_http,
     "dbos-sqlite": _dbos_sqlite,
     "dbos-postgres": _dbos_postgres,
     "restate": _restate,

@@ -28,7 +28,7 @@ async def main(folder: Path) -> None:
                 ends.setdefault(workflow.workflow_id, loop.create_future()).set_result(None)
 
         async def run(shape: str) -> None:
-            workflow_id = await start(engine, _shape(shape))
+            workflow_id = await start(engine, shape_of(shape))
             await ends.setdefault(workflow_id, loop.create_future())
             del ends[workflow_id]
 
@@ -37,7 +37,8 @@ async def main(folder: Path) -> None:
         await serve_tasks({**hello, "clients": CLIENTS}, run)
 
 
-def _shape(title: str) -> shapes.Shape:
+def shape_of(title: str) -> shapes.Shape:
+    """Return the workflow and the input of a shape, by the name that all engines use."""
     if title == "one_step":
         return shapes.ONE_STEP
     return shapes.TEN_STEPS if title == "ten_steps" else shapes.fan_out(width_of(title))
