@@ -103,9 +103,13 @@ async def test_speech_and_music_are_mixed_at_their_volumes(
 
     loud = await do(services, "edit_video", {**config, "speechVolume": 1.0, "musicVolume": 0.3})
     low = await do(services, "edit_video", {**config, "speechVolume": 0.1, "musicVolume": 0.03})
+    spoken = {key: value for key, value in config.items() if key != "musicUrl"}
+    alone = await do(services, "edit_video", spoken)
+    beside = await do(services, "edit_video", {**config, "musicVolume": 0})
     mute = await do(services, "edit_video", {**config, "speechVolume": 0, "musicVolume": 0})
 
     assert loudness_db(media, loud) - loudness_db(media, low) > 15
+    assert abs(loudness_db(media, alone) - loudness_db(media, beside)) < 1, "it stays as loud"
     assert loudness_db(media, mute) < -80
 
 

@@ -111,7 +111,9 @@ def arguments(cut: Cut, out: Path) -> list[str]:
     if cut.music is not None:
         inputs += source(cut.music, "-stream_loop", "-1")
         chains.append(f"[{count}:a:0]{_RATES},volume={cut.music_volume:.3f}[music]")
-        chains.append("[voice][music]amix=inputs=2:duration=first:normalize=0[sound]")
+        # amix would do, but before ffmpeg 4.4 it makes each as quiet as there are inputs
+        mixed = "amerge=inputs=2,pan=stereo|c0=c0+c2|c1=c1+c3"
+        chains.append(f"[voice][music]{mixed}[sound]")
         sound = "sound"
     return [
         *inputs,
