@@ -11,7 +11,15 @@ from typing import Any
 import msgspec
 
 import batuta
-from batuta.api.request import ErrorBody, Parameter, Reply, Request, Route, json_reply
+from batuta.api.request import (
+    ErrorBody,
+    EventStream,
+    Parameter,
+    Reply,
+    Request,
+    Route,
+    json_reply,
+)
 
 _VARIABLE = re.compile(r"\{(\w+)\}")
 _KINDS = {str: "string", int: "integer", bool: "boolean"}
@@ -60,7 +68,11 @@ _REPORT = {
     "status": "COMPLETED",
 }
 _FREE = {"status", "version", "correlationId", "taskRefName"}  # of a path; any value will do
-_PAGES = {bytes: ("text/html", {"type": "string"}), str: ("text/plain", {"type": "string"})}
+_PAGES: dict[Any, tuple[str, dict[str, str]]] = {
+    bytes: ("text/html", {"type": "string"}),
+    str: ("text/plain", {"type": "string"}),
+    EventStream: ("text/event-stream", {"type": "string"}),
+}
 
 
 async def document(request: Request) -> Reply:

@@ -177,11 +177,15 @@ class Parameter(msgspec.Struct, frozen=True):
     is_required: bool = False
 
 
+class EventStream:
+    """The type of an answer of server-sent events, which goes on until somebody hangs up."""
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the route table; it drives matching, 404 and 405, OpenAPI and the docs.
 
     ``request``: what the body is decoded into; None: the body is ignored. ``answer``: the
-    type of a JSON answer, ``str`` for plain text, None for an empty one.
+    type of a JSON answer, ``str`` for plain text, ``EventStream``, None for an empty one.
     ``is_hot``: found by one look-up of its path up to the last segment, before the others.
     """
 

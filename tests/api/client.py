@@ -39,6 +39,7 @@ class Client:
         raw: bytes | Sequence[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         gone: asyncio.Event | None = None,
+        until: bytes | None = None,
         port: int = 8080,
     ) -> Answer | None:
         """Send a request and return its answer, None when there was none.
@@ -47,6 +48,7 @@ class Client:
             line: As in a log: "GET /path?query".
             body: Sent as JSON; ``raw`` as it is, a sequence as chunks.
             gone: The client hangs up when it is set.
+            until: The client hangs up when a piece of the answer's body has this.
             port: Of the server, as the request came in.
         """
         method, target = line.split(" ", 1)
@@ -65,16 +67,19 @@ class Client:
             "headers": [(k.encode(), v.encode("latin-1")) for k, v in given.items()],
         }
         sent: list[dict[str, Any]] = []
+        gone = gone or asyncio.Event()
 
         async def receive() -> dict[str, Any]:
             if chunks:
                 chunk = chunks.pop(0)
                 return {"type": "http.request", "body": chunk, "more_body": bool(chunks)}
-            await (gone or asyncio.Event()).wait()
+            await gone.wait()
             return {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
+            if until is not None and until in message.get("body", b""):
+                gone.set()
 
         await self._app(scope, receive, send)
         return _answer(sent)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from batuta.api.openapi import describe
-from batuta.api.request import Route
+from batuta.api.request import EventStream, Route
 from batuta.api.resource.page import CONTENT_POLICY
 from batuta.api.routes import ROUTES
 from batuta.runtime.engine import Engine
@@ -118,7 +118,10 @@ def _id(row: Route) -> str:
 async def ask(world: World, row: Route) -> Answer:
     if row.path.endswith("/resume"):
         await world.client.ask(world.line(row).replace("/resume", "/pause"))
-    return await world.client.ask(world.line(row), world.body(row))
+    until = b"event: snapshot" if row.answer is EventStream else None
+    answer = await world.client.call(world.line(row), world.body(row), until=until)
+    assert answer is not None, "every row answers"
+    return answer
 
 
 @pytest.mark.parametrize("row", ROUTES, ids=_id)
@@ -126,6 +129,10 @@ async def test_a_row_answers_as_it_says(world: World, row: Route) -> None:
     answer = await ask(world, row)
 
     assert answer.status == row.status, answer.body
+    if row.answer is EventStream:
+        assert answer.headers["content-type"] == "text/event-stream"
+        assert answer.body.startswith(b"retry: ")
+        return
     assert answer.bodies == 1, "headers and body leave in one piece"
     if row.answer is None:
         assert answer.body == b""

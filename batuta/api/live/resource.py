@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
-from batuta.api.request import Reply, Request, Route
+from batuta.api.request import EventStream, Reply, Request, Route
 from batuta.api.wire import TaskBody, WorkflowBody, changed_task_body, workflow_body
 from batuta.model.execution import Lease
 from batuta.model.payload import Payload
@@ -193,7 +193,7 @@ LIVE_ROUTES: tuple[Route, ...] = (
         handler=get_stream,
         summary="Tell of a run while it goes, as server-sent events",
         group="workflow",
-        answer=bytes,
+        answer=EventStream,
         also=(404, 429),
     ),
 )
