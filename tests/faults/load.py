@@ -14,6 +14,7 @@ from typing import Any
 from bench.load.client import Connection
 from tests.engine.definitions import chain, child, fork, loop, simple, task_def, workflow
 from tests.faults.ledger import Ledger
+from tests.faults.serving import Server
 
 LANES = 64
 LEASE_S = 5  # of a task whose poll's answer the server could not give any more
@@ -203,6 +204,17 @@ class Load:
     def _answered(self, kind: str) -> None:
         self.acknowledged[kind] += 1
         self.on_answer(kind)
+
+
+async def finish(load: Load, server: Server, ledger: Ledger) -> int:
+    """End clients and server, however the test went; return the server's exit code."""
+    try:
+        await load.end()
+        server.terminate()
+        return await server.wait()
+    finally:
+        server.end()
+        ledger.close()
 
 
 class PatientLoad(Load):

@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.compare import compare, ended
 from tests.faults.ledger import Ledger
-from tests.faults.load import Load
+from tests.faults.load import Load, finish
 from tests.faults.scan import open_runs, scan
 from tests.faults.serving import Server
 
@@ -59,11 +59,7 @@ async def test_what_was_acknowledged_survives_kills_under_load(
         print(server.log())  # noqa: T201  for who looks
         raise
     finally:
-        await load.end()
-        server.terminate()
-        code = await server.wait()
-        server.end()
-        ledger.close()
+        code = await finish(load, server, ledger)
 
     report(
         oracle="clients' ledger, synced outside; workers' ledger of effects; scan of the file",

@@ -1,6 +1,7 @@
 """Runs beside a damaged one, who works for all of them, and what is told of the damaged one."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -15,6 +16,31 @@ from tests.faults.power.lineage import crash
 
 COMPLETED = WorkflowStatus.COMPLETED
 OTHERS_S = 5.0  # other runs must be through; some hundredths of a second when nothing is wrong
+
+# What `why` says of the run: that it is damaged, and who knows more; that a message or a timer
+# of it is quarantined; else, of a run that nothing is wrong with for those who work on it, what
+# it waits for, or that it has ended.
+UNREADABLE = r"stored row cannot be read|is damaged"
+QUARANTINED = "quarantined: "
+WAITING = "^('(held|ready|pause|child)' |the run is COMPLETED)"
+TOLD = {
+    "workflow: no JSON": UNREADABLE,
+    "workflow: another shape": UNREADABLE,
+    "workflow: an empty object": UNREADABLE,
+    "workflow: no UTF-8": UNREADABLE,
+    "task: no JSON": UNREADABLE,
+    "task: an empty object": UNREADABLE,
+    "task: no UTF-8": UNREADABLE,
+    "task: of a node that is not": UNREADABLE,
+    "task: gone": "the run is COMPLETED",
+    "send: no JSON": QUARANTINED,
+    "send: an unknown command": QUARANTINED,
+    "send: of two senders": QUARANTINED,
+    "timer: an unknown kind": QUARANTINED,
+    "lease: no worker's name": UNREADABLE,
+    "snapshot: no JSON": UNREADABLE,
+}
+
 
 VICTIM = workflow(
     "victim",
@@ -116,3 +142,8 @@ async def told(node: Node, victim: str) -> str:
             return (await why(node.engine, victim)).summary
         except BatutaError as error:
             return f"{type(error).__name__}: {error}"
+
+
+def is_told(what: str, said: str) -> bool:
+    """Tell whether `why` has said of a poisoned run what its poison calls for."""
+    return re.search(TOLD.get(what, WAITING), said) is not None

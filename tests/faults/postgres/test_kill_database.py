@@ -18,7 +18,7 @@ import pytest
 
 from tests.faults.compare import compare_rows
 from tests.faults.ledger import Ledger
-from tests.faults.load import PatientLoad
+from tests.faults.load import PatientLoad, finish
 from tests.faults.postgres.database import Database
 from tests.faults.serving import Server
 
@@ -99,11 +99,7 @@ async def test_what_was_acknowledged_survives_kills_of_the_database(
         print(server.log(), database.log())  # noqa: T201  for who looks
         raise
     finally:
-        await load.end()
-        server.terminate()
-        code = await server.wait()
-        server.end()
-        ledger.close()
+        code = await finish(load, server, ledger)
 
     runs, tasks, statuses = await _rows(database.url)
     report(

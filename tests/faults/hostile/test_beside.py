@@ -10,9 +10,9 @@ import pytest
 from bench.load.client import Connection
 from tests.engine.definitions import chain, task_def
 from tests.faults.conftest import REPORT
+from tests.faults.hostile.test_bodies import HANG_S, _answer, _cases, _of_a_run
 from tests.faults.pace import is_bearable, p99_beside, register
 from tests.faults.serving import Server
-from tests.faults.test_hostile_bodies import HANG_S, _answer, _cases, _of_a_run
 from tests.faults.test_sandbox import HOSTILE
 from tests.faults.test_script_runs import switch
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.compare import compare, ended
 from tests.faults.ledger import Ledger
-from tests.faults.load import PatientLoad
+from tests.faults.load import PatientLoad, finish
 from tests.faults.scan import open_runs, scan
 from tests.faults.serving import Server
 
@@ -73,11 +73,7 @@ async def test_a_file_system_that_fills_up_under_load_loses_nothing(
         print(server.log())  # noqa: T201  for who looks
         raise
     finally:
-        await load.end()
-        server.terminate()
-        code = await server.wait()
-        server.end()
-        ledger.close()
+        code = await finish(load, server, ledger)
 
     report(
         oracle="clients' ledger on another file system; workers' ledger of effects; scan",
