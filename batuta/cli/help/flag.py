@@ -37,7 +37,9 @@ def _flag(setting: Setting) -> SettingFlag:
     declared = [setting.flag, setting.name]
     if typing.get_origin(kind) is tuple:
         text = f"{text}  (repeatable)"
-        return SettingFlag(declared, metavar="A,B,...", help=text, multiple=True, callback=_together)
+        return SettingFlag(
+            declared, metavar="A,B,...", help=text, multiple=True, callback=_together
+        )
     return SettingFlag(declared, metavar=_METAVARS.get(kind, "WORD"), help=text)
 
 
