@@ -45,14 +45,25 @@ class NotFoundError(BatutaError):
     code = "NOT_FOUND"
 
 
+FAULTS_MAX = 500  # more than anybody reads; a definition has 10,000 nodes at most
+
+
 class InvalidError(BatutaError):
-    """The request can never succeed as it is; ``faults`` holds every reason found."""
+    """The request can never succeed as it is; ``faults`` holds every reason found.
+
+    Of more than FAULTS_MAX the first, and how many more: an answer is not made large by a request
+    that is small.
+    """
 
     code = "INVALID"
 
     def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
         super().__init__(message)
         self.faults = tuple(faults)
+        more = len(faults) - FAULTS_MAX
+        if more > 1:  # with one it may be such a line already, of an error that this one passes on
+            said = Fault("", f"and {more} more like these")
+            self.faults = (*self.faults[:FAULTS_MAX], said)
 
 
 class ConflictError(BatutaError):

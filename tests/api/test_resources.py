@@ -42,6 +42,17 @@ async def test_a_list_with_one_invalid_definition_is_refused_whole(client: Clien
     assert (await client.ask("GET /api/metadata/workflow")).json == []
 
 
+async def test_a_small_request_with_very_many_faults_gets_no_large_answer(client: Client) -> None:
+    definition = workflow(*([[]] * 30_000))  # type: ignore[list-item]
+
+    answer = await client.ask("PUT /api/metadata/workflow", [definition])
+
+    faults = answer.json["validationErrors"]
+    assert (answer.status, len(answer.body) < 100_000) == (400, True)
+    assert faults[0]["path"] == "tasks[0]"
+    assert faults[-1]["message"] == "and 29500 more like these"
+
+
 async def test_an_inline_definition_is_judged_and_run(client: Client) -> None:
     body = {"name": "inline", "workflowDef": workflow(simple("z"), name="inline")}
     broken = {"name": "x", "workflowDef": {"name": "x", "tasks": [{"name": "a"}]}}

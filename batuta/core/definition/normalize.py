@@ -30,6 +30,7 @@ from batuta.model.error import Fault, InvalidError
 # functions that walk a definition recurse, and stay far below Python's limit of 1000 frames.
 DEPTH_MAX = 100
 
+FAULTS_SAID_MAX = 100  # in a line; the error has more of them
 TEXT_SHOWN_MAX = 80  # characters of a faulty value that a message repeats
 
 _Read = TypeVar("_Read", WorkflowDef, TaskDef)
@@ -77,7 +78,9 @@ def to_document(def_: WorkflowDef | TaskDef) -> dict[str, Any]:
 
 def faults_text(faults: Sequence[Fault]) -> str:
     """Give all faults in one line, each after its path, for the message of an error."""
-    return "; ".join(f"{f.path}: {f.message}" if f.path else f.message for f in faults)
+    said = [f"{f.path}: {f.message}" if f.path else f.message for f in faults[:FAULTS_SAID_MAX]]
+    more = len(faults) - len(said)
+    return "; ".join([*said, f"and {more} more"] if more else said)
 
 
 def _document(value: Any) -> Any:
