@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.simulation.coverage import DECLARED, covered
 from tests.simulation.run import Outcome, simulate
-from tests.simulation.world.plan import Lean
+from tests.simulation.world.plan import BrokenError, Lean, scale_of
 
 HOUR_S = 3_600
 STORIES_MAX = 3  # of failing seeds that a report carries along
@@ -30,14 +30,16 @@ class Report:
         self.stories: list[str] = []
         self.plants: dict[str, dict[str, Any]] = {}
 
-    def run(self, seed: int, lean: Lean = Lean()) -> Outcome:  # noqa: B008  frozen
-        """Run a seed and count it in."""
+    def run(self, seed: int, lean: Lean = Lean()) -> None:  # noqa: B008  frozen
+        """Run a seed and count it in; one that the simulator itself fails at is a violation."""
         started_s = time.process_time()
-        outcome = simulate(seed, lean)
-        self.seeds[outcome.scale] += 1
-        self.cpu_s[outcome.scale] += time.process_time() - started_s  # type: ignore[assignment]
-        self._add(outcome)
-        return outcome
+        scale = scale_of(seed, lean.scale).name
+        try:
+            self._add(simulate(seed, lean))
+        except Exception as error:  # noqa: BLE001  it must not stop the others
+            self._add_violation(seed, BrokenError("R13", f"it failed: {error!r}", ""), scale, lean)
+        self.seeds[scale] += 1
+        self.cpu_s[scale] += time.process_time() - started_s  # type: ignore[assignment]
 
     def merge(self, other: "Report") -> None:
         """Count in what another process has run."""
@@ -102,21 +104,23 @@ class Report:
         self.operations.update(outcome.operations)
         if outcome.violation is None:
             return
-        self.violations.append(
-            {
-                "seed": outcome.seed,
-                "scale": outcome.scale,
-                "invariant": outcome.violation.invariant,
-                "what": str(outcome.violation),
-                "replay": replay(outcome),
-            }
-        )
+        self._add_violation(outcome.seed, outcome.violation, outcome.scale, outcome.lean)
         if len(self.stories) < STORIES_MAX:
             self.stories.append(f"seed {outcome.seed}: {outcome.violation}\n{outcome.story()}")
 
+    def _add_violation(self, seed: int, found: BrokenError, scale: str, lean: Lean) -> None:
+        self.violations.append(
+            {
+                "seed": seed,
+                "scale": scale,
+                "invariant": found.invariant,
+                "what": str(found),
+                "replay": replay(seed, scale, lean),
+            }
+        )
 
-def replay(outcome: Outcome) -> str:
+
+def replay(seed: int, scale: str, lean: Lean) -> str:
     """Return the command that shows a seed's timeline."""
-    lean = outcome.lean
     given = f" --crash-at {lean.crash_at} --runs {lean.runs}" * bool(lean.crash_at)
-    return f"python -m tests.simulation --story {outcome.seed} --scale {outcome.scale}{given}"
+    return f"python -m tests.simulation --story {seed} --scale {scale}{given}"

@@ -120,6 +120,7 @@ class Agreement:
         if known.is_behind and changed.get("w", {}).get("s") == "TIMED_OUT":
             raise UncoveredError("interrupted by its time")
         known.is_behind = False
+        new = [seq for seq in changed.get("t", {}) if seq not in known.tasks]
         for seq, fields in changed.get("t", {}).items():
             before = known.tasks.get(seq)
             after = known.tasks[seq] = {**(before or {}), **fields}
@@ -127,14 +128,39 @@ class Agreement:
         if entry.kind == "restart":
             known.machine.redefine(self._registered_of(rows))
             known.compared.clear()
-        for seq in changed.get("x", ()):
-            known.tasks.pop(str(seq), None)
+        retired = {str(seq) for seq in changed.get("x", ())}
+        fact.has_retired = bool(retired)
+        if entry.kind == "rerun":
+            self._note_rerun(known, fact, rows, retired, new)
+        for seq in retired:
+            known.tasks.pop(seq, None)
         self._choose_cancelled(fact, rows)
         status = changed.get("w", {}).get("s")
         has_ended = bool(fact.endings) or bool(fact.due)
         fact.is_over = entry.kind == "timer" and status == "TIMED_OUT" and not has_ended
         fact.is_over |= entry.kind == "terminate" and status == "TERMINATED"
         known.machine.take(fact)
+
+    def _note_rerun(
+        self, known: _Run, fact: Fact, rows: Rows, retired: set[str], new: list[str]
+    ) -> None:
+        """Say whether it is of the whole run. From the first task it looks the same."""
+        fact.is_whole = bool(retired) and {*known.tasks} == {*new, *retired}
+        run = rows.workflow.workflow_id
+        fact.input = self._payload(run, 0, "input")
+        fact.correlation_id = rows.workflow.correlation_id
+        if not fact.is_whole or not new:
+            return
+        given = self._payload(run, min(map(int, new)), "input")
+        machine = known.machine
+        node = machine.definition.tasks[0]
+        before, machine.input = machine.input, fact.input
+        expected = machine.input_of(node)
+        machine.input = before
+        is_other = any(given.get(key) != value for key, value in expected.items())
+        if is_other or (node.type not in BEGIN and given != expected):
+            raise UncoveredError("rerun from the first task with another input")
+        known.compared.clear()
 
     @staticmethod
     def _choose_cancelled(fact: Fact, rows: Rows) -> None:

@@ -105,6 +105,17 @@ def restart_keeps_tasks() -> Patch:
     return mock.patch.object(restart, "retire_all", return_value=None)
 
 
+def revival_leaves_siblings() -> Patch:
+    """A parent that is revived by its child leaves what its end had cut short."""
+    real = control.revive
+
+    def revive(draft: Any, command: Any) -> None:
+        with mock.patch.object(control, "failed_attempts", return_value=[]):
+            real(draft, command)
+
+    return mock.patch.object(control, "revive", revive)
+
+
 def waiter_told_at_once() -> Patch:
     """A call that waits for a run is told that it has ended before it has."""
 
@@ -137,6 +148,7 @@ OPERATOR_PLANTS = (
     resume_settles_nothing,
     node_overrides_ignored,
     restart_keeps_tasks,
+    revival_leaves_siblings,
     waiter_told_at_once,
     items_of_a_fork_shifted,
 )

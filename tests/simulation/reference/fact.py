@@ -39,6 +39,10 @@ class Fact:
     reopened: set[str] = field(default_factory=set)  # open again in place, by name
     due: list[Attempt] = field(default_factory=list)  # whose delay was over
     skipped: dict[str, Any] = field(default_factory=dict)  # outputs by reference name
+    has_retired: bool = False  # attempts are gone: a rerun's, or of a pass that is not kept
+    is_whole: bool = False  # a rerun of everything
+    input: Any = None  # of the run, where a rerun gives another
+    correlation_id: str | None = None
     is_over: bool = False  # the time of the whole run was; or an ended one was terminated too
 
 

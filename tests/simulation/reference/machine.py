@@ -18,12 +18,11 @@ from msgspec.structs import replace
 
 from batuta.model.definition import WorkflowTask
 from batuta.model.execution import TaskStatus, WorkflowStatus
-from tests.simulation.reference import dag, template
+from tests.simulation.reference import dag, reopening, template
 from tests.simulation.reference.fact import Ending, Fact, Registered, UncoveredError
 from tests.simulation.reference.place import Map, Place
 from tests.simulation.reference.policy import Policy, policy_of
-
-CONTAINERS = frozenset({"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE", "DAG"})
+from tests.simulation.reference.reopening import CONTAINERS
 
 
 @dataclass(eq=False)
@@ -82,7 +81,7 @@ class Machine:
         self.fact = Fact("", 0)
         self._commands = 0
         self.forks: dict[str, bool] = {}  # dynamic ones; whether they were the first
-        self._correlation_id = correlation_id
+        self.correlation_id = correlation_id
         self._ended: deque[Made] = deque()
 
     def _define(self, registered: Registered) -> None:
@@ -119,13 +118,17 @@ class Machine:
         elif fact.kind == "resume":
             self.status = WorkflowStatus.RUNNING
             self._ended.extend(m for m in self.made if self._is_left(m))
-            self._look_again()
+            self.look_again()
         elif fact.kind == "terminate":
             self._terminate(fact)
         elif fact.kind == "restart":
-            self._restart()
+            reopening.restart(self)
         elif fact.kind == "retry":
-            self._retry()
+            reopening.retry(self)
+        elif fact.kind == "rerun":
+            reopening.rerun(self)
+        elif fact.kind == "revive":
+            reopening.revive(self)
         elif fact.kind == "skip":
             for name, output in fact.skipped.items():
                 self._skip(name, output)
@@ -134,7 +137,7 @@ class Machine:
         elif fact.is_over:
             self.finish(WorkflowStatus.TIMED_OUT)
         elif fact.kind == "decide":
-            self._look_again()
+            self.look_again()
 
     def find(self, name: str, retry: int) -> Made:
         """Return an attempt that there is."""
@@ -153,43 +156,14 @@ class Machine:
         """Go on by another definition; a restart follows."""
         self._define(registered)
 
-    def _restart(self) -> None:
-        """Begin anew; variables stay as they were. Source: semantics.md f."""
-        self.made.clear()
-        self.latest.clear()
-        self.newest.clear()
-        self.forks.clear()
-        self.output = None
-        self.status = WorkflowStatus.RUNNING
-        self.schedule(self.definition.tasks[0], "")
-
-    def _retry(self) -> None:
-        """Try again what failed; containers go on where they were. Source: semantics.md f."""
-        if not self.status.is_terminal:
-            return  # what a parent asked of a child that goes on already
-        failed = [m for m in self.made if self._has_failed(m)]
-        if not failed and self.status is not WorkflowStatus.TIMED_OUT:
-            return  # asked by a parent, who is told the end once more
-        self.status = WorkflowStatus.RUNNING
-        self._look_again()
-        self._ended.extend(m for m in self.made if m not in failed and self._is_left(m))
-        for made in failed:
-            if made.node.type in CONTAINERS or made.name in self.fact.reopened:
-                made.status, made.output = TaskStatus.IN_PROGRESS, {}
-                made.is_followed = False
-                made.at_ms = self.fact.at_ms
-            else:
-                made.is_retried = True
-                made.at_ms = self.fact.at_ms  # its total time starts anew
-                self._begin(made.place, made.suffix, made)
-
-    def _has_failed(self, made: Made) -> bool:
-        is_newest = self.latest[made.name] is made
-        return is_newest and made.status.is_terminal and made.status in _RETRIED
-
-    def _look_again(self) -> None:
+    def look_again(self) -> None:
+        """Have all nodes of the DAGs looked at, as when a run goes on."""
         for made in self.made:
             made.is_due = made.node.type == "DAG"
+
+    def follow_left(self, failed: list[Made]) -> None:
+        """Have what has ended and was not followed be followed now, but for what failed."""
+        self._ended.extend(m for m in self.made if m not in failed and self._is_left(m))
 
     def _is_left(self, made: Made) -> bool:
         is_passed = made.is_followed or made.is_retried or made.status is TaskStatus.SKIPPED
@@ -235,7 +209,7 @@ class Machine:
         """Make the first attempt at a node, unless there is one; step over a skipped one."""
         known = self.latest.get(node.task_reference_name + suffix)
         if known is None:
-            return self._begin(place or self.map.places[node.task_reference_name], suffix, None)
+            return self.begin(place or self.map.places[node.task_reference_name], suffix, None)
         if known.status is TaskStatus.SKIPPED and not known.is_followed:
             self._ended.appendleft(known)
         return None
@@ -341,7 +315,7 @@ class Machine:
         may_retry = policy.may_retry(made.status, made.retry) and not is_over
         if may_retry:
             made.is_retried = True
-            self._begin(made.place, made.suffix, made)
+            self.begin(made.place, made.suffix, made)
             return False
         if made.node.optional:
             made.status = TaskStatus.COMPLETED_WITH_ERRORS
@@ -351,7 +325,7 @@ class Machine:
         self.finish(_RUN_STATUS.get(made.status, WorkflowStatus.FAILED))
         return False
 
-    def _begin(self, place: Place, suffix: str, before: Made | None) -> Made:
+    def begin(self, place: Place, suffix: str, before: Made | None) -> Made:
         from tests.simulation.reference import operators
 
         node = place.node
@@ -359,7 +333,7 @@ class Machine:
         made = Made(name, suffix, place, before.retry + 1 if before else 0, self.fact.at_ms, {})
         if before is not None:
             made.at_ms = before.at_ms
-        made.input = self._input(node)
+        made.input = self.input_of(node)
         made.command = self._commands
         self._keep(made)
         ending = self.fact.at_once.get((name, made.retry))
@@ -382,7 +356,8 @@ class Machine:
         self.latest[made.name] = made
         self.newest[made.node.task_reference_name] = made
 
-    def _input(self, node: WorkflowTask) -> Any:
+    def input_of(self, node: WorkflowTask) -> Any:
+        """Return what a node's task is given now."""
         found = self.resolve(node.input_parameters)
         task_def = self._task_defs.get(node.name)
         if task_def is not None:
@@ -405,7 +380,7 @@ class Machine:
             known = {
                 "input": self.input,
                 "variables": self.variables,
-                "correlationId": self._correlation_id,
+                "correlationId": self.correlation_id,
             }
             return template.step(known, rest)
         made = self.newest.get(root)
@@ -417,14 +392,6 @@ class Machine:
 _MOVING = frozenset(
     {"update", "update_reference", "timer", "expire", "child_ended", "log", "decide"}
     | {"reset_callbacks"}
-)
-_RETRIED = frozenset(
-    {
-        TaskStatus.FAILED,
-        TaskStatus.FAILED_WITH_TERMINAL_ERROR,
-        TaskStatus.TIMED_OUT,
-        TaskStatus.CANCELED,
-    }
 )
 _RUN_STATUS = {
     TaskStatus.TIMED_OUT: WorkflowStatus.TIMED_OUT,

@@ -1,0 +1,138 @@
+"""What opens an ended run again: restart, retry, rerun, and the revival of a parent.
+
+Source: semantics.md f, and what docs/reference/compatibility.md says of reruns.
+"""
+
+from typing import TYPE_CHECKING
+
+from batuta.model.execution import TaskStatus, WorkflowStatus
+from tests.simulation.reference.fact import UncoveredError
+
+if TYPE_CHECKING:
+    from tests.simulation.reference.machine import Machine, Made
+
+CONTAINERS = frozenset({"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE", "DAG"})
+_RETRIED = frozenset(
+    {
+        TaskStatus.FAILED,
+        TaskStatus.FAILED_WITH_TERMINAL_ERROR,
+        TaskStatus.TIMED_OUT,
+        TaskStatus.CANCELED,
+    }
+)
+
+
+def restart(machine: "Machine") -> None:
+    """Begin anew; variables stay as they were. A rerun of the whole run is the same."""
+    machine.made.clear()
+    machine.latest.clear()
+    machine.newest.clear()
+    machine.forks.clear()
+    machine.output = None
+    machine.status = WorkflowStatus.RUNNING
+    machine.schedule(machine.definition.tasks[0], "")
+
+
+def rerun(machine: "Machine") -> None:
+    """Begin anew, maybe with another input; from one task is not covered."""
+    if not machine.fact.is_whole:
+        raise UncoveredError("rerun from a task")
+    if machine.fact.input is not None:
+        machine.input = machine.fact.input
+    machine.correlation_id = machine.fact.correlation_id
+    restart(machine)
+
+
+def retry(machine: "Machine") -> None:
+    """Try again what failed; containers go on where they were."""
+    if not machine.status.is_terminal:
+        return  # what a parent asked of a child that goes on already
+    failed = _failed(machine)
+    if not failed and machine.status is not WorkflowStatus.TIMED_OUT:
+        return  # asked by a parent, who is told the end once more
+    machine.status = WorkflowStatus.RUNNING
+    machine.look_again()
+    machine.follow_left(failed)
+    for made in failed:
+        if made.name in machine.fact.reopened:
+            _open_in_place(machine, made)
+        else:
+            _open_again(machine, made)
+
+
+def revive(machine: "Machine") -> None:
+    """Go on with a sub-workflow that runs again: which one, or none, is the fact."""
+    if machine.fact.has_retired:
+        raise UncoveredError("rerun below")
+    names = [n for n in machine.fact.reopened if machine.latest[n].node.type == "SUB_WORKFLOW"]
+    if len(names) != 1:
+        if machine.fact.reopened:
+            raise UncoveredError("revive: of several sub-workflows which one?")
+        return  # superseded, optional, of an earlier pass, or it goes on already
+    child = machine.latest[names[0]]
+    others = [made for made in _failed(machine) if made is not child]
+    has_ended = machine.status.is_terminal
+    _open_in_place(machine, child)
+    if has_ended:
+        machine.status = WorkflowStatus.RUNNING
+        for made in others:
+            is_child = made.node.type == "SUB_WORKFLOW"
+            is_cut_short = made.status is TaskStatus.CANCELED or is_child
+            if is_cut_short or made.node.type in CONTAINERS:
+                _open_again(machine, made)
+    _open_around(machine, child)
+    machine.look_again()
+    machine.follow_left(others)
+
+
+def _failed(machine: "Machine") -> "list[Made]":
+    """Return the newest attempts that ended without success."""
+    return [
+        made
+        for made in machine.made
+        if machine.latest[made.name] is made and made.status in _RETRIED and not made.is_retried
+    ]
+
+
+def _open_again(machine: "Machine", made: "Made") -> None:
+    """Open what the run's end cut short: containers in place, all else by another attempt."""
+    if made.node.type in CONTAINERS:
+        _open_in_place(machine, made)
+        return
+    made.is_retried = True
+    made.at_ms = machine.fact.at_ms  # its total time starts anew
+    machine.begin(made.place, made.suffix, made)
+
+
+def _open_in_place(machine: "Machine", made: "Made") -> None:
+    made.status, made.output = TaskStatus.IN_PROGRESS, {}
+    made.is_followed = False
+    made.at_ms = machine.fact.at_ms
+
+
+def _open_around(machine: "Machine", child: "Made") -> None:
+    """Open the loops and DAGs that a task is in, and the JOINs that wait for what is open."""
+    owner, suffix = child.place.owner, child.suffix
+    while owner is not None:
+        if owner.node.type == "DO_WHILE":
+            suffix = suffix.rpartition("__")[0]
+        holder = machine.latest.get(owner.node.task_reference_name + suffix)
+        is_holder = owner.node.type in {"DO_WHILE", "DAG"}
+        if is_holder and holder is not None and not holder.is_open:
+            _open_in_place(machine, holder)
+        owner = owner.owner
+    has_moved = True
+    while has_moved:
+        has_moved = False
+        for join in machine.made:
+            is_join = join.node.type.endswith("JOIN") and join.status is not TaskStatus.SKIPPED
+            if not is_join or join.is_open or join.is_retried:
+                continue
+            waited = [machine.latest.get(name) for name in _waited(join)]
+            if any(one is not None and one.is_open for one in waited):
+                _open_in_place(machine, join)
+                has_moved = True
+
+
+def _waited(join: "Made") -> tuple[str, ...]:
+    return join.joins or tuple(name + join.suffix for name in join.node.join_on)
