@@ -113,7 +113,7 @@ def test_a_campaign_in_two_processes_counts_what_one_counts(
         assert document["seeds_by_scale"] == {"short": 9, "long": 1}
         assert document["seeds_per_second_and_core"]["short"] > 0
         assert document["planted_bugs"]["join_early"]["caught"] is True
-    one, two = ({key: d[key] for key in ("steps", "commits", "faults")} for d in documents)
+    one, two = ({key: d[key] for key in ("commits", "runs", "faults")} for d in documents)
     assert one == two
 
 

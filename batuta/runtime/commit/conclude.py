@@ -105,7 +105,7 @@ class Concluder:
     def _tell(self, share: Share, taken: dict[str, int]) -> None:
         if share.is_damaged:
             self._cache.drop(share.execution.workflow.workflow_id)
-            for queue in {enqueue.queue for enqueue in share.enqueued.values()}:
+            for queue in dict.fromkeys(enqueue.queue for enqueue in share.enqueued.values()):
                 self._queues.hint(queue)
         elif share.entries:
             self._cache.put(share.execution)

@@ -195,7 +195,8 @@ class Agreement:
             return
         if TaskStatus(before.get("s", "SCHEDULED")).is_terminal:
             # One told to go on may have been cut short again within the same command.
-            if not status.is_terminal or after.get("ce") != before.get("ce"):
+            is_told = fact.kind == "revive" and not after.get("rt")
+            if not status.is_terminal or is_told or after.get("ce") != before.get("ce"):
                 fact.reopened.add(name)
             return
         made = machine.find(name, retry)

@@ -34,7 +34,7 @@ def _terminate(machine: "Machine", made: "Made") -> None:
 
 def begin_script(machine: "Machine", made: "Made") -> None:
     """Run a script, unless the delay of a retry comes first."""
-    is_now = made.retry == 0 or machine.fact.kind == "retry"
+    is_now = made.retry == 0 or machine.fact.kind in {"retry", "revive"}
     if is_now or machine.policy(made).delay_seconds == 0:
         run_script(machine, made)
 

@@ -82,7 +82,7 @@ def revive(machine: "Machine") -> None:
                 _open_again(machine, made)
     _open_around(machine, child)
     machine.look_again()
-    machine.follow_left(others)
+    machine.follow_left([])  # also what had failed of itself: it ends the run again
 
 
 def _failed(machine: "Machine") -> "list[Made]":
