@@ -25,7 +25,7 @@ from batuta.core.definition.warning import Warned
 from batuta.core.graph import Graph, Snapshot, inner_lists, with_lists
 from batuta.model.change import Failure, NeedDefinition, PinnedDefinition
 from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
-from batuta.model.error import ConflictError, Fault, InvalidError, NotFoundError
+from batuta.model.error import FAULTS_MAX, ConflictError, Fault, InvalidError, NotFoundError
 from batuta.runtime.quarantine.document import readable, snapshot, task_def, workflow_def
 from batuta.store.base import Catalog, Document
 
@@ -339,6 +339,9 @@ class Definitions:
             except InvalidError as error:
                 of_this = error.faults or (Fault("", error.message),)
             faults += [Fault(prefix + f.path, f.message, f.value) for f in of_this]
+            if len(faults) >= FAULTS_MAX and place + 1 < len(documents):
+                faults[FAULTS_MAX - 1 :] = [Fault(f"[{place + 1}]", "and those after it: not read")]
+                break  # nobody reads more, and nothing else is decided meanwhile
         if faults:
             raise InvalidError("Validation failed, check below errors for detail.", faults)
         return found

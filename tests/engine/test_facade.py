@@ -13,7 +13,7 @@ from batuta.model.command import (
     TerminateWorkflow,
     UpdateReference,
 )
-from batuta.model.error import ConflictError, InvalidError, NotFoundError
+from batuta.model.error import FAULTS_MAX, ConflictError, InvalidError, NotFoundError
 from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.model.payload import Payload
 from batuta.runtime.view import StartRequest
@@ -332,3 +332,14 @@ async def test_a_caller_who_stops_waiting_does_not_undo_the_command(node: Node) 
     await node.until(lambda: len(node.commits) == 2)
 
     assert await node.status_of(workflow_id) is COMPLETED
+
+
+async def test_of_very_many_wrong_definitions_the_first_are_told(node: Node) -> None:
+    with pytest.raises(InvalidError) as found:
+        await node.engine.definitions.put_workflow_defs([[]] * 100_000, overwrite=True)
+
+    faults = found.value.faults
+    assert len(faults) == FAULTS_MAX
+    assert faults[0].path.startswith("[0]")
+    assert faults[-1].path == f"[{FAULTS_MAX}]"
+    assert faults[-1].message == "and those after it: not read"
