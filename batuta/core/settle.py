@@ -198,6 +198,11 @@ def _close(draft: Draft) -> bool:
         return False
     if execution.active_count > 0 or any(task.due_at_ms for task in execution.live_tasks()):
         return False  # somebody works, or a DAG waits for the delay of an edge
+    # A decision may have stopped before it looked at what is live, and a report of an ended task
+    # have come before it goes on.
+    draft.checks = {task.seq: None for task in execution.live_tasks()}
+    if _check_containers(draft):
+        return True
     # Only JOINs and loops are live and none of them can move: OSS waits for ever.
     fail_stuck_join(draft)
     return True
