@@ -195,8 +195,13 @@ class Checks:
 
     def _note_statuses(self, shadow: Shadow, changes: Any, status: WorkflowStatus | None) -> None:
         """Remember also what lasted from one command of a batch to the next."""
+        run = changes.workflow_id
         for entry in changes.entries:
-            found = msgspec.json.decode(entry.changed).get("w", {}).get("s", status)
+            changed = msgspec.json.decode(entry.changed)
+            for task in changed.get("t", {}).values():  # also one made and removed in one batch
+                if "id" in task:
+                    self._runs_of[task["id"]] = run
+            found = changed.get("w", {}).get("s", status)
             if found is not None:
                 shadow.statuses.append((self.commits, WorkflowStatus(found)))
 
