@@ -299,7 +299,7 @@ def send_believed_settled() -> Patch:
 
 def memory_is_believed() -> Patch:
     """What changes nothing is answered from memory, though others write to the store."""
-    return mock.patch.object(conclude.Concluder, "is_sure", return_value=True)
+    return mock.patch.object(conclude.Concluder, "_is_share_sure", return_value=True)
 
 
 def pins_kept() -> Patch:

@@ -24,7 +24,7 @@ LEANS = {
     "give_back_repeated": Lean({"": 0.0, "rpc.abandon": 9.0, "store.commit.after": 25.0}),
     "send_believed_settled": Lean(node_count=2),
     "revival_leaves_siblings": Lean(scale="long"),
-    "memory_is_believed": Lean(node_count=2, scale="busy"),
+    "memory_is_believed": Lean(node_count=2),
 }
 
 
