@@ -18,7 +18,16 @@ PLANTS: dict[str, Callable[[], Patch]] = {
 # What some bugs need to show soon: faults of one kind, or a second node.
 LEANS = {
     "no_version_check": Lean(node_count=2),
-    "lease_not_compared": Lean({"": 0.0, "worker.beat": 8.0, "rpc.abandon": 1.0}, node_count=2),
+    "lease_not_compared": Lean(
+        {"": 0.0, "worker.beat": 8.0, "rpc.abandon": 1.0}, node_count=2, scale="long"
+    ),
+    "empty_case_takes_the_default": Lean(scale="long"),
+    "pins_kept": Lean(node_count=2, scale="long"),
+    "skipped_left_for_later": Lean(scale="long"),
+    "permissive_failure_forgotten": Lean(scale="long"),
+    "dag_failure_forgotten": Lean(scale="long"),
+    "dag_takes_one_edge": Lean(scale="long"),
+    "dag_delay_for_each": Lean(scale="long"),
     "stale_not_decided_again": Lean(node_count=2),
     "give_back_lost": Lean({"": 0.0, "rpc.abandon": 10.0}),
     "give_back_repeated": Lean({"": 0.0, "rpc.abandon": 9.0, "store.commit.after": 25.0}),
