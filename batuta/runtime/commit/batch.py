@@ -292,7 +292,10 @@ def decide_on(
         BatutaError: The run's state refuses the command.
     """
     command = submitted.command
-    if share.execution.is_removed:
+    # A start that could not be decided leaves the empty run that it was to fill: nothing else is
+    # done to that.
+    is_empty = share.version_from == 0 and not share.entries
+    if share.execution.is_removed or (is_empty and not isinstance(command, StartWorkflow)):
         raise NotFoundError(f"no workflow {command.workflow_id!r}")
     if isinstance(command, UpdateReference):
         meant = open_task(share.execution, command.reference_name)
