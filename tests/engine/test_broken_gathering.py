@@ -7,10 +7,14 @@ from unittest import mock
 
 import pytest
 
-from batuta.model.error import StoreError
+from batuta.model.command import PauseWorkflow, StartWorkflow
+from batuta.model.error import NotFoundError, StoreError
+from batuta.model.payload import EMPTY
+from batuta.runtime.commit.batch import Share, Submitted, Unit, decide_on, new_execution
 from batuta.runtime.commit.flight import Flight
 from tests.engine.definitions import chain
 from tests.engine.node import LIMIT_S, Clock, Node, OpenStore, running
+from tests.unit.test_decide import WORKFLOW_ID, graph
 
 
 @pytest.fixture
@@ -44,3 +48,19 @@ async def test_who_waited_for_a_batch_that_broke_is_answered_and_the_next_is_fin
     assert isinstance(started, StoreError)
     assert len(await node.engine.poll("step", count=5, wait_ms=0)) == 1
     assert await node.start("one")
+
+
+def test_nothing_but_a_start_is_decided_on_a_run_that_is_not_there() -> None:
+    start = StartWorkflow(
+        workflow_id=WORKFLOW_ID, name="w", definition="d", definition_version=1, input=EMPTY
+    )
+    share = Share(new_execution(start, graph({"ref": "a"})), Unit())
+    pause = Submitted(PauseWorkflow(workflow_id=WORKFLOW_ID), None, seed=bytes(16))
+
+    with pytest.raises(NotFoundError):
+        decide_on(share, pause, now_ms=1, environment={})
+
+    assert not share.entries
+    decide_on(share, Submitted(start, None, seed=bytes(16)), now_ms=1, environment={})
+    decide_on(share, pause, now_ms=1, environment={})
+    assert [entry.kind for entry in share.entries] == ["start", "pause"]
