@@ -6,6 +6,7 @@ passes with each of their acts, so that no lease runs out before the end.
 
 import asyncio
 import contextlib
+import gc
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -275,6 +276,9 @@ async def crash(engine: Engine, store: SqliteStore) -> None:
         work.cancel()
     await asyncio.gather(*engine.timers._in_work, *engine.committer._tasks, return_exceptions=True)
     await store.close()
+    # A connection that an exception still holds would go on with the files of the next life, as
+    # no process does that has lost its power.
+    gc.collect()
 
 
 def small_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
