@@ -22,8 +22,8 @@ LEANS = {
         {"": 0.0, "worker.beat": 8.0, "rpc.abandon": 1.0}, node_count=2, scale="long"
     ),
     "empty_case_takes_the_default": Lean(scale="long"),
-    "pins_kept": Lean(node_count=2, scale="long"),
-    "skipped_left_for_later": Lean(scale="long"),
+    "pins_kept": Lean(scale="busy"),
+    "skipped_left_for_later": Lean(scale="busy", node_count=2),
     "permissive_failure_forgotten": Lean(scale="long"),
     "dag_failure_forgotten": Lean(scale="long"),
     "dag_takes_one_edge": Lean(scale="long"),
