@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from batuta.model.command import RestartWorkflow, TerminateWorkflow
 from batuta.model.error import StoreError
 from batuta.model.execution import TaskStatus, WorkflowStatus
-from batuta.store.base import Batch, Committed
+from batuta.runtime.commit.conclude import ATTEMPTS_MAX
+from batuta.store.base import Batch, Committed, Stale
 from tests.engine.definitions import chain, child, fork, loop, simple, task_def, workflow
 from tests.engine.node import LIMIT_S, Clock, Counting, Node, OpenStore, report_of, running
 
@@ -104,3 +106,42 @@ async def test_all_runs_end_whatever_fails(open_store: OpenStore, clock: Clock, 
             ended = [t.task.reference_name for t in view.tasks if t.task.status == "COMPLETED"]
             assert len(ended) == len(set(ended))
         assert await node.store.queues() == []
+
+
+class Contended(Counting):
+    """A store at which others win ``left`` more times."""
+
+    left = 0
+
+    async def commit(self, batch: Batch) -> Committed:
+        """Refuse every decision, or let the batch through."""
+        if not self.left or not batch.decisions:
+            committed: Committed = await super().commit(batch)
+            return committed
+        self.left -= 1
+        return Committed(
+            verdicts=[Stale() for _ in batch.decisions],
+            claimed=[[] for _ in batch.claims],
+            touched=[False for _ in batch.touches],
+        )
+
+
+async def test_what_each_decision_looks_up_is_not_counted_against_the_next(
+    open_store: OpenStore, clock: Clock
+) -> None:
+    store: list[Contended] = []
+
+    async def contended() -> Any:
+        store.append(Contended(await open_store()))
+        return store[0]
+
+    async with running(contended, clock) as node:
+        await node.register(workflow("w", simple("step")))
+        run = await node.start("w", task_to_domain={"step": "one,two"})
+        await node.engine.control(TerminateWorkflow(workflow_id=run))
+        store[0].left = ATTEMPTS_MAX - 1
+
+        await node.engine.control(RestartWorkflow(workflow_id=run, use_latest=True))
+
+        assert store[0].left == 0
+        assert await node.status_of(run) is WorkflowStatus.RUNNING

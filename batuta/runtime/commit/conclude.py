@@ -130,6 +130,7 @@ class Concluder:
                 submitted.attempts += 1
                 submitted.error = None
                 submitted.answers.clear()
+                submitted.needs_rounds = 0  # of each decision: those before it lacked the same
                 limit = ATTEMPTS_MAX if submitted.send_id is None else SEND_ATTEMPTS_MAX
                 if submitted.attempts >= limit:
                     others = f"workflow {workflow_id!r} is changed by others too often; try again"
