@@ -23,6 +23,7 @@ from tests.simulation.reference.machine import Machine, Made
 from tests.simulation.reference.operators import BEGIN
 
 _SCRIPTS = frozenset({"INLINE", "LAMBDA", "JSON_JQ_TRANSFORM"})
+_FAILED = frozenset({"FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT"})
 _AT_ONCE = frozenset({"START_WORKFLOW", "EVENT"})
 _LEAF_INPUTS = frozenset({"SUB_WORKFLOW", "START_WORKFLOW", "EVENT"})  # not as given
 
@@ -129,7 +130,7 @@ class Agreement:
             known.machine.redefine(self._registered_of(rows))
             known.compared.clear()
         retired = {str(seq) for seq in changed.get("x", ())}
-        fact.has_retired = bool(retired)
+        fact.has_retired = bool(retired) or self._is_rerun_below(known, entry, new)
         if entry.kind == "rerun":
             self._note_rerun(known, fact, rows, retired, new)
         for seq in retired:
@@ -140,6 +141,21 @@ class Agreement:
         fact.is_over = entry.kind == "timer" and status == "TIMED_OUT" and not has_ended
         fact.is_over |= entry.kind == "terminate" and status == "TERMINATED"
         known.machine.take(fact)
+
+    @staticmethod
+    def _is_rerun_below(known: _Run, entry: Entry, new: list[str]) -> bool:
+        """Say whether a run goes on from a task of its child, with nothing behind it to retire.
+
+        Told so, it tries again what had failed of itself too; a child that merely runs again
+        leaves that as it is.
+        """
+        if entry.kind != "revive":
+            return False
+        before = {known.tasks[seq].get("ri") for seq in new}
+        return any(
+            task["id"] in before and task.get("s") in _FAILED and "ch" not in task
+            for task in known.tasks.values()
+        )
 
     def _note_rerun(
         self, known: _Run, fact: Fact, rows: Rows, retired: set[str], new: list[str]
