@@ -262,7 +262,13 @@ class Agreement:
         found = {(t.reference_name, t.retry_count): (seq, t) for seq, t in rows.tasks.items()}
         expected = {(made.name, made.retry): made for made in machine.made}
         odd = {*found} ^ {*expected}
-        if odd and _is_cut_short(status, found) and not odd & known.known:
+        odd_or_cut = odd | {
+            key
+            for key in {*found} & {*expected}
+            if TaskStatus.CANCELED in {found[key][1].status, expected[key].status}
+            and found[key][1].status is not expected[key].status
+        }
+        if odd_or_cut and _is_cut_short(status, found) and not odd_or_cut & known.known:
             raise UncoveredError("race: who was first of those beside what ended the run?")
         known.known = {*found}
         for name, retry in sorted(odd):
