@@ -128,7 +128,7 @@ class _Front:
         wanted = sent.fields.get("workflow_id")
         if not wanted:
             raise InvalidError("workflow_id is required")
-        package = (await self._shelf.packages()).get(str(wanted))
+        package = await self._shelf.current(str(wanted))
         if package is None or not package.is_listed:
             raise NotFoundError(f"Workflow {wanted} not found")
         wish = read_wish(sent, package.config)

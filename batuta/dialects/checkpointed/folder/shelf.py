@@ -90,6 +90,19 @@ class Shelf:
         await self.look()
         return self._found.packages
 
+    async def current(self, workflow_id: str) -> Package | None:
+        """Return a workflow as its folder is now; others are looked at only where it has changed.
+
+        A start should not cost what there are folders.
+        """
+        found = self._found.packages.get(workflow_id)
+        for path, held in self._held.items():
+            if found is not None and held.package is found:
+                if _signature(path, _files(path)) == held.signature:
+                    return found
+                break
+        return (await self.packages()).get(workflow_id)
+
     async def package(self, workflow_id: str) -> Package | None:
         """Return a workflow as it was a moment ago; looks only where there was none."""
         if asyncio.get_running_loop().time() - self._looked_at_s < RECENT_S:
