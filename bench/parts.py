@@ -59,8 +59,8 @@ def _idle_workers(folder: Path, _scale: float, count: int) -> Figures:
     return idle_workers.measure(folder, count)
 
 
-def _doors(folder: Path, _scale: float, _count: int) -> Figures:
-    return start.measure(folder)
+def _doors(folder: Path, scale: float, _count: int) -> Figures:
+    return start.measure(folder, scale)
 
 
 def _flow_poll(folder: Path, _scale: float, count: int) -> Figures:

@@ -5,10 +5,9 @@ has tables, memory or a scheduler of its own, and none knows another. `open_dial
 """
 
 from batuta.dialects.base import Dialect, Host
+from batuta.dialects.order import NAMES
 
 __all__ = ["NAMES", "Dialect", "Host", "open_dialects"]
-
-NAMES = ("checkpointed", "dag", "firmware", "flow", "steps")
 
 
 async def open_dialects(host: Host) -> list[Dialect]:

@@ -20,7 +20,7 @@ from bench.load.inprocess import named
 from bench.load.server import Server
 
 STEPS = 10
-RUNS = 300
+RUNS = 300  # at scale 1
 ROUNDS = 5
 STARTERS = 8
 LOOK_S = 0.01  # between two looks at how many runs have ended
@@ -148,7 +148,8 @@ def _write_class(folder: Path) -> None:
 class _Subject:
     """A server and the connections that start runs there."""
 
-    def __init__(self, server: Server, connections: list[Connection]) -> None:
+    def __init__(self, server: Server, connections: list[Connection], runs: int) -> None:
+        self.runs = runs
         self._server = server
         self._connections = connections
 
@@ -171,7 +172,7 @@ class _Subject:
     async def burst(self, path: str, body: bytes) -> tuple[float, float]:
         """Return the seconds and the server's CPU seconds from the first start to the last end."""
         before = await self.ended()
-        left = iter(range(RUNS))
+        left = iter(range(self.runs))
 
         async def starter(connection: Connection) -> None:
             for _ in left:
@@ -179,7 +180,7 @@ class _Subject:
 
         cpu_s, begun = self._server.cpu_s(), time.perf_counter()
         await asyncio.gather(*map(starter, self._connections))
-        await self.until(before + RUNS)
+        await self.until(before + self.runs)
         return time.perf_counter() - begun, self._server.cpu_s() - cpu_s
 
 
@@ -203,24 +204,24 @@ async def _compare(subject: _Subject, door: Door) -> dict[str, float]:
         engine_s, engine_cpu_s = await subject.burst(*engine)
         ratios.append(took_s / engine_s)
         cpu_ratios.append(cpu_s / engine_cpu_s)
-        through.append(RUNS / took_s)
+        through.append(subject.runs / took_s)
         cpu.append(cpu_s)
     return {
         f"{door.name}_ratio": round(statistics.median(ratios), 3),
         f"{door.name}_cpu_ratio": round(statistics.median(cpu_ratios), 3),
         f"{door.name}_runs_per_s": round(statistics.median(through)),
         f"{door.name}_server_cpu_us_per_step": round(
-            statistics.median(cpu) / (RUNS * STEPS) * 1e6, 1
+            statistics.median(cpu) / (subject.runs * STEPS) * 1e6, 1
         ),
     }
 
 
-async def _measure(server: Server) -> dict[str, float]:
+async def _measure(server: Server, runs: int) -> dict[str, float]:
     connections = [await Connection.open("127.0.0.1", server.port) for _ in range(STARTERS)]
     token = make_token(SECRET, "bench", now_s=int(time.time()))
     for connection in connections:
         connection.fields = f"Authorization: Bearer {token}\r\n"
-    subject = _Subject(server, connections)
+    subject = _Subject(server, connections, runs)
     found: dict[str, float] = {}
     for door in DOORS:
         found |= await _compare(subject, door())
@@ -229,7 +230,7 @@ async def _measure(server: Server) -> dict[str, float]:
     return named("door", found)
 
 
-def measure(folder: Path) -> dict[str, float]:
+def measure(folder: Path, scale: float) -> dict[str, float]:
     """Return the ratio of each front door to the engine."""
     environment = {
         "BATUTA_STEPS_DELAY_PERCENT": "0",
@@ -241,4 +242,4 @@ def measure(folder: Path) -> dict[str, float]:
     }
     _write_class(folder / "workflows")
     with Server(folder / "doors.db", environment=environment) as server:
-        return asyncio.run(_measure(server))
+        return asyncio.run(_measure(server, max(int(RUNS * scale), STARTERS)))
