@@ -128,6 +128,14 @@ async def test_s3_03_the_sample_is_loaded_and_runs_by_id_and_by_name(server: Ser
         assert found["workflowDefinitionId"] == "sample-user-signup"
 
 
+async def test_s3_03_a_definition_is_triggered_by_the_id_it_was_given(server: Served) -> None:
+    made = await server.ask("POST /workflows/definitions", PROCESS)
+    answer = await server.ask(f"POST /workflows/{made.json['id']}/trigger", {"payload": USER})
+    assert answer.status == 202
+    found = await ended(server, answer.json["instanceId"])
+    assert found["workflowDefinitionName"] == PROCESS["name"]
+
+
 async def test_s3_04_a_failing_step_ends_the_instance_with_its_text(server: Served) -> None:
     found = await run(server, PROCESS, {"email": "a@example.com"})
     assert found["status"] == "FAILED"

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from batuta.dialects.steps.definition import Definition
+from batuta.dialects.steps.definition import UUID, Definition
 from batuta.model.error import ConflictError, NotFoundError
 from batuta.runtime.clock import wall_ms
 from batuta.store.base import Catalog, Document
@@ -42,6 +42,16 @@ class Definitions:
         """Return the definition of a name, or None."""
         document = await self._catalog.get_document(KIND, name)
         return None if document is None else _decoder.decode(document.body)
+
+    async def by_either(self, text: str) -> Definition | None:
+        """Return the definition that is meant by a name or an id, or None.
+
+        No name looks like an id, so an id is not looked for among the names: each look is a read
+        of the store.
+        """
+        if UUID.fullmatch(text):
+            return await self.by_id(text)
+        return await self.by_name(text) or await self.by_id(text)
 
     async def add(self, definition: Definition) -> None:
         """Keep a new definition.

@@ -9,7 +9,7 @@ from batuta.model.error import Fault, InvalidError
 
 STEPS_MAX = 1_000  # of a definition; each is a task of a run
 TEXT_CHARACTERS_MAX = 1_000  # of a name or a path
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _FIELDS = ("name", "description", "startAt", "steps")
 _STEP_FIELDS = (
     *("id", "name", "type", "functionName"),
@@ -59,7 +59,7 @@ def read_definition(body: Any, definition_id: str) -> Definition:
         raise InvalidError("the definition must be an object", [Fault("", "must be an object")])
     faults = [Fault(name, "should not exist") for name in body if name not in _FIELDS]
     name = _text(body, "name", faults)
-    if _UUID.fullmatch(name):
+    if UUID.fullmatch(name):
         faults.append(Fault("name", "looks like an id; choose another one"))
     start_at = _text(body, "startAt", faults)
     description = body.get("description")

@@ -114,9 +114,7 @@ class _Front:
     async def trigger(self, request: Request) -> Reply:
         """POST /workflows/{idOrName}/trigger: the instance, before any step has run."""
         wanted = request.values[0]
-        definition = await self._definitions.by_name(wanted) or await self._definitions.by_id(
-            wanted
-        )
+        definition = await self._definitions.by_either(wanted)
         if definition is None:
             message = f'Workflow definition with ID or Name "{wanted}" not found.'
             raise PassOnError(NotFoundError(message))
