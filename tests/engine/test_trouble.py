@@ -29,6 +29,7 @@ class Faulty(Counting):
         self.fails_settled = 0
         self.may_settle = asyncio.Event()
         self.may_settle.set()
+        self.is_late_at_load = False  # what comes late is written before a run is read, too
         self.has_late = asyncio.Event()
         self._late: list[Batch] = []
 
@@ -46,6 +47,12 @@ class Faulty(Counting):
         if self.fails_after(batch):
             raise StoreError("planned: all was written")
         return committed
+
+    async def load(self, known: Any) -> Any:
+        """Read runs, after what was late for them, if so planned."""
+        if self.is_late_at_load and self._late:
+            await super().commit(self._late.pop())
+        return await self._store.load(known)
 
     async def settled(self, wanted: Any) -> list[bool]:
         """Answer, after some failures, and not before it may."""
@@ -123,6 +130,41 @@ async def test_a_task_that_an_earlier_try_has_put_into_its_queue_has_one_holder(
     assert await node.engine.poll("step", count=5, wait_ms=0) == []
     await node.report(polled)
     assert await node.status_of(workflow_id) is COMPLETED
+
+
+@pytest.mark.parametrize("is_late_at_load", [False, True])
+async def test_a_give_back_that_was_stored_late_is_not_done_again(
+    node: Node,
+    is_late_at_load: bool,  # noqa: FBT001  a parameter of the test
+) -> None:
+    workflow_id = await node.start("one")
+    polled = await node.poll("step")
+    node.store.is_late_at_load = is_late_at_load
+    node.store.comes_late = once(has_decisions)
+
+    updated = await node.report(polled, {"n": 1}, TaskStatus.IN_PROGRESS)
+
+    assert not updated.is_terminal
+    assert (await node.engine.get(workflow_id)).workflow.version == 2, "done twice it were 3"
+    again = await node.poll("step")
+    assert again.lease.poll_count == 2
+    await node.report(again, {"n": 2})
+    assert await node.status_of(workflow_id) is COMPLETED
+
+
+async def test_what_came_with_a_give_back_that_was_stored_late_is_answered(node: Node) -> None:
+    workflow_id = await node.start("one")
+    polled = await node.poll("step")
+    node.store.is_late_at_load = True
+    node.store.comes_late = once(has_decisions)
+    back = node.report(polled, {"n": 1}, TaskStatus.IN_PROGRESS)
+    line = LogTask(workflow_id=workflow_id, task_id=polled.task.task_id, line="beside it")
+
+    await asyncio.gather(back, node.engine.control(line))
+
+    assert (await node.engine.get(workflow_id)).workflow.version == 3
+    [entry] = await node.engine.logs(polled.task.task_id)
+    assert entry.line == "beside it"
 
 
 @WHEN

@@ -55,6 +55,7 @@ class Submitted:
         "backlog",
         "command",
         "error",
+        "is_looked_up",
         "is_sure",
         "needs_rounds",
         "poll_worker",
@@ -63,6 +64,7 @@ class Submitted:
         "send_id",
         "task",
         "task_id",
+        "versions_unknown",
     )
 
     def __init__(
@@ -88,6 +90,9 @@ class Submitted:
         self.poll_worker: Waiter | None = None
         self.backlog: Backlog | None = None  # that it is counted in until its answer
         self.is_sure = False  # decided on a run that was read after the command had come
+        # Its run's versions that it may have become, or may yet: of commits without an outcome.
+        self.versions_unknown: tuple[int, ...] = ()
+        self.is_looked_up = True  # False until the journal was asked for those once more
         # The task it is about (of an UpdateReference once decided), and how it stood when the
         # answer became true: the run itself moves on before the caller looks.
         self.task_id: str = getattr(command, "task_id", None) or ""
@@ -103,6 +108,12 @@ class Submitted:
             self.answer.set_result(execution)
         else:
             self.refuse(self.error)
+
+    def resolve_late(self, execution: Execution) -> None:
+        """Tell the caller of what an earlier try has done; a poll that came with it ends empty."""
+        if self.poll_worker is not None:
+            self.poll_worker.resolve([])
+        self.resolve(execution)
 
     def refuse(self, error: Exception) -> None:
         """Tell the caller why it was not done; a poll that came with it ends empty."""
@@ -261,6 +272,15 @@ class Unit:
         """Have the runs read anew: what memory has is not what is stored."""
         for share in self.shares:
             share.is_damaged = True
+
+    def note_unknown(self) -> None:
+        """Have its commands remember as what they may yet come to be stored."""
+        for share in self.shares:
+            versions = {entry.request_id: entry.version for entry in share.entries}
+            for submitted in share.commands:
+                version = versions.get(submitted.request_id)
+                if version is not None:
+                    submitted.versions_unknown += (version,)
 
     def dissolve(self) -> None:
         """Let the runs go once all callers are told.

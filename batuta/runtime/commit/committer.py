@@ -336,6 +336,7 @@ class Committer:
             if unit in accepted:
                 self._concluder.conclude(unit)
             elif all(s.attempts + 1 < ATTEMPTS_MAX for sh in unit.shares for s in sh.commands):
+                unit.note_unknown()
                 self._concluder.decide_again(unit)
             else:
                 self._concluder.give_up(unit, error)

@@ -129,6 +129,7 @@ class Concluder:
             for submitted in share.commands:
                 submitted.attempts += 1
                 submitted.error = None
+                submitted.is_looked_up = not submitted.versions_unknown
                 submitted.answers.clear()
                 submitted.needs_rounds = 0  # of each decision: those before it lacked the same
                 limit = ATTEMPTS_MAX if submitted.send_id is None else SEND_ATTEMPTS_MAX

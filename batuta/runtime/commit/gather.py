@@ -97,7 +97,8 @@ class Gatherer:
         workflow_id = submitted.command.workflow_id
         hold = self.holds.get(workflow_id)
         share = flight.shares.get(workflow_id)
-        if hold is not None and (share is None or hold.count > 1):
+        is_free = share is not None and submitted.is_looked_up
+        if hold is not None and (hold.count > 1 or not is_free):
             hold.waiting.append(submitted)
             return
         if share is None:
@@ -112,8 +113,13 @@ class Gatherer:
         self._decide(share, submitted, flight, now_ms)
 
     def _execution(self, submitted: Submitted) -> Execution | None:
-        """Return the run if it is in memory; a start's is made, unless it was refused before."""
+        """Return the run if it is in memory; a start's is made, unless it was refused before.
+
+        None also for a command that may be stored already: the loader looks.
+        """
         command = submitted.command
+        if not submitted.is_looked_up:
+            return None
         execution = self._cache.get(command.workflow_id)
         if execution is None and isinstance(command, StartWorkflow) and not submitted.attempts:
             graph = self._fetcher.definitions.graph_in_memory(command.definition)

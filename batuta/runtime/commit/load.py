@@ -97,7 +97,9 @@ class Loader:
         for workflow_id in workflow_ids:
             found = loaded.get(workflow_id)
             if found is not None:
-                self._cache.put(await self._brought_up(behind.get(workflow_id), found))
+                execution = await self._brought_up(behind.get(workflow_id), found)
+                await self._answer_what_is_stored(execution)
+                self._cache.put(execution)
                 continue
             start = _first_start(self._holds[workflow_id].waiting)
             if start is None:
@@ -106,6 +108,33 @@ class Loader:
             else:
                 graph = await definitions.graph(start.definition)
                 self._cache.put(new_execution(start, graph))
+                for submitted in self._holds[workflow_id].waiting:
+                    submitted.is_looked_up = True
+
+    async def _answer_what_is_stored(self, execution: Execution) -> None:
+        """Answer the waiting commands that an earlier try, which came late, has stored.
+
+        Decided again they would be done twice. A version up to the loaded one is what it is for
+        good; a later one may yet be taken by an earlier try, which then refuses this one.
+        """
+        workflow_id, version = execution.workflow.workflow_id, execution.workflow.version
+        waiting = self._holds[workflow_id].waiting
+        asking = [submitted for submitted in waiting if not submitted.is_looked_up]
+        if not asking:
+            return
+        tries = [(one, known) for one in asking for known in one.versions_unknown]
+        tries = [(one, known) for one, known in tries if known <= version]
+        are_stored = await self._store.settled(
+            [(workflow_id, known, one.request_id) for one, known in tries]
+        )
+        for submitted in asking:
+            later = tuple(known for known in submitted.versions_unknown if known > version)
+            submitted.versions_unknown = later
+            submitted.is_looked_up = True
+        for (submitted, _), is_stored in zip(tries, are_stored, strict=True):
+            if is_stored:
+                waiting.remove(submitted)
+                submitted.resolve_late(execution)
 
     async def _brought_up(self, behind: Execution | None, found: Loaded) -> Execution:
         """Return the run as stored: what is newer laid over memory's, or all of it."""
