@@ -21,7 +21,7 @@ from batuta.core.graph import Node, Published
 from batuta.core.scope import RunScope, task_input, task_output
 from batuta.core.tasks.attempt import Attempt, create, resolve_input, set_limits
 from batuta.model.change import RetireTask
-from batuta.model.execution import Task, TaskStatus
+from batuta.model.execution import Origin, Task, TaskStatus
 from batuta.model.payload import EMPTY, Payload
 
 _OUTPUT_READS_MAX = 1_024  # loop conditions whose reading of the loop's output is remembered
@@ -74,7 +74,7 @@ def go_back(draft: Draft, task: Task, number: int) -> None:
     execution = draft.execution
     is_begun = any(
         execution.latest_task(node.reference_name + suffix) is not None
-        for node in members_of_pass(execution, task, suffix)
+        for node in members_of_pass(execution, task.node_name, task.origin, suffix)
     )
     iteration = number if is_begun else number - 1
     _publish(draft, draft.put(task, iteration=iteration, output=EMPTY))
@@ -98,7 +98,7 @@ def loop_output(draft: Draft, task: Task) -> Payload:
     for number in range(first, task.iteration + 1):
         suffix = f"{task.suffix}__{number}"
         of_pass = {}
-        for node in members_of_pass(execution, task, suffix):
+        for node in members_of_pass(execution, task.node_name, task.origin, suffix):
             child = execution.latest_task(node.reference_name + suffix)
             if child is not None:
                 of_pass[node.reference_name] = msgspec.Raw(task_output(draft, child).raw or b"{}")
@@ -112,7 +112,7 @@ def _failed_child(draft: Draft, task: Task) -> Task | None:
     execution = draft.execution
     nodes: Iterable[Node] = execution.graph.permissive
     if task.origin is not None or execution.graph.dynamic_forks:
-        nodes = members_of_pass(execution, task, suffix)
+        nodes = members_of_pass(execution, task.node_name, task.origin, suffix)
     for node in nodes:
         if task.node_name in node.loops and node.policy.is_permissive:
             child = execution.latest_task(node.reference_name + suffix)
@@ -121,12 +121,14 @@ def _failed_child(draft: Draft, task: Task) -> Task | None:
     return None
 
 
-def members_of_pass(execution: Execution, task: Task, suffix: str) -> Iterator[Node]:
+def members_of_pass(
+    execution: Execution, loop: str, origin: Origin | None, suffix: str
+) -> Iterator[Node]:
     """Yield the nodes inside a loop, those of dynamic branches included that this pass has made.
 
     A dynamic fork comes after its branches.
     """
-    for node in execution.graph.members_of(task.node_name, task.origin):
+    for node in execution.graph.members_of(loop, origin):
         if node.type == "FORK_JOIN_DYNAMIC":
             yield from _branches_of_pass(execution, node, suffix)
         yield node
@@ -204,20 +206,25 @@ def _drop_old_passes(draft: Draft, task: Task) -> None:
     kept = _kept(draft, task)
     if kept and task.iteration > kept:
         old = f"{task.suffix}__{task.iteration - kept}"
-        for child in list(_attempts_of_pass(draft, task, old)):
+        for child in list(_attempts_of_pass(draft, task.node_name, task.origin, old)):
             draft.note(RetireTask(child.seq))
 
 
-def _attempts_of_pass(draft: Draft, loop: Task, suffix: str) -> Iterator[Task]:
+def _attempts_of_pass(
+    draft: Draft, loop: str, origin: Origin | None, suffix: str
+) -> Iterator[Task]:
     """Yield every attempt made in a pass, newest first, those of loops inside it included."""
     execution = draft.execution
-    for node in members_of_pass(execution, loop, suffix):
-        if node.loops[-1] != loop.node_name:
+    for node in members_of_pass(execution, loop, origin, suffix):
+        if node.loops[-1] != loop:
             continue  # of a loop inside, which yields it
-        newest = child = execution.latest_task(node.reference_name + suffix)
-        if newest is not None and node.type == "DO_WHILE":
-            for number in range(1, newest.iteration + 1):
-                yield from _attempts_of_pass(draft, newest, f"{suffix}__{number}")
+        name = node.reference_name
+        newest = child = execution.latest_task(name + suffix)
+        if node.type == "DO_WHILE":
+            # One that ran no pass, or was not reached, may have had a task of its first skipped.
+            last, home = (0, origin) if newest is None else (newest.iteration, newest.origin)
+            for number in range(1, max(last, 1) + 1):
+                yield from _attempts_of_pass(draft, name, home, f"{suffix}__{number}")
         while child is not None:
             yield child
             child = execution.task(child.retried_task_id or "")
@@ -234,7 +241,8 @@ def _condition(draft: Draft, task: Task) -> Any:
         values = dict(resolve_input(draft, node, task.task_id).value)
     except TemplateError as error:
         return Refused(str(error))
-    for member in members_of_pass(execution, task, f"{task.suffix}__{task.iteration}"):
+    suffix = f"{task.suffix}__{task.iteration}"
+    for member in members_of_pass(execution, task.node_name, task.origin, suffix):
         seq = execution.latest_of_node.get(member.reference_name)
         # Only what the condition names is given to it: outputs may be large.
         if seq is not None and member.reference_name in source:

@@ -9,6 +9,7 @@ from tests.simulation.generate.script import run_jq, to_text
 from tests.simulation.generate.script import run_script as evaluate
 from tests.simulation.reference import dag
 from tests.simulation.reference.fact import UncoveredError
+from tests.simulation.reference.reopening import waited
 
 if TYPE_CHECKING:
     from tests.simulation.reference.machine import Machine, Made
@@ -155,7 +156,7 @@ def fail_stuck(machine: "Machine") -> None:
     if not joins:
         raise UncoveredError("nothing can move")
     for made in reversed(joins):
-        names = made.joins or tuple(name + made.suffix for name in made.node.join_on)
+        names = waited(made)
         if any(name not in machine.latest for name in names):
             made.reason = "never reached"
             if made.node.type == "JOIN":
@@ -204,15 +205,22 @@ def check_loop(machine: "Machine", made: "Made") -> bool:
 
 def _drop_pass(machine: "Machine", loop: "Made", suffix: str) -> None:
     name = loop.node.task_reference_name
-    reached = {*machine.latest}  # what was skipped in a loop that its pass did not come to stays
     for made in list(machine.made):
-        inner = made.place.loops[-1:] or ("",)
-        holder = inner[0] + made.suffix.rpartition("__")[0]
-        is_inside = name in made.place.loops and (inner[0] == name or holder in reached)
+        is_inside = name in made.place.loops
         if is_inside and (made.suffix == suffix or made.suffix.startswith(suffix + "__")):
             machine.made.remove(made)
             if machine.latest.get(made.name) is made:
                 del machine.latest[made.name]
+            if machine.newest.get(made.node.task_reference_name) is made:
+                _fall_back(machine, made.node.task_reference_name)
+
+
+def _fall_back(machine: "Machine", name: str) -> None:
+    """Have a name mean the newest task that is left of it."""
+    del machine.newest[name]
+    for made in machine.made:
+        if made.node.task_reference_name == name:
+            machine.newest[name] = made
 
 
 def _items(machine: "Machine", made: "Made") -> list[Any] | None:

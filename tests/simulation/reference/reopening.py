@@ -128,11 +128,13 @@ def _open_around(machine: "Machine", child: "Made") -> None:
             is_join = join.node.type.endswith("JOIN") and join.status is not TaskStatus.SKIPPED
             if not is_join or join.is_open or join.is_retried:
                 continue
-            waited = [machine.latest.get(name) for name in _waited(join)]
-            if any(one is not None and one.is_open for one in waited):
+            found = [machine.latest.get(name) for name in waited(join)]
+            if any(one is not None and one.is_open for one in found):
                 _open_in_place(machine, join)
                 has_moved = True
 
 
-def _waited(join: "Made") -> tuple[str, ...]:
-    return join.joins or tuple(name + join.suffix for name in join.node.join_on)
+def waited(join: "Made") -> tuple[str, ...]:
+    """Return the names that a JOIN stands for; an exclusive one may stand for its defaults."""
+    names = (*join.node.join_on, *join.node.default_exclusive_join_task)
+    return join.joins or tuple(name + join.suffix for name in names)
