@@ -38,7 +38,7 @@ class Made:
     status: TaskStatus = TaskStatus.SCHEDULED
     output: Any = field(default_factory=dict)
     reason: str = ""
-    command: int = 0  # the number of the fact that made it
+    command: int = 0  # the number of the fact by which the engine made it
     is_followed: bool = False  # what comes behind it has been made
     is_retried: bool = False
     joins: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class Machine:
         self.latest: dict[str, Made] = {}
         self.newest: dict[str, Made] = {}  # by the definition's reference name
         self.fact = Fact("", 0)
-        self._commands = 0
+        self.commands = 0
         self.forks: dict[str, bool] = {}  # dynamic ones; whether they were the first
         self.correlation_id = correlation_id
         self._ended: deque[Made] = deque()
@@ -99,7 +99,7 @@ class Machine:
             UncoveredError: As said above.
         """
         self.fact = fact
-        self._commands += 1
+        self.commands += 1
         self._begin_with(fact)
         for attempt, ending in fact.endings.items():
             self._end(self.find(*attempt), ending)
@@ -218,7 +218,7 @@ class Machine:
         """Make a task that nobody does."""
         name = place.node.task_reference_name + suffix
         made = Made(name, suffix, place, 0, self.fact.at_ms, {}, status)
-        made.ended_at_ms = self.fact.at_ms
+        made.ended_at_ms, made.command = self.fact.at_ms, self.commands
         self._keep(made)
         return made
 
@@ -248,7 +248,7 @@ class Machine:
             self.output = self.made[-1].output if self.made else {}
             # Which of those that one command made, in branches beside each other, comes last,
             # is said nowhere.
-            last = self.made[-1].command if self.made else 0
+            last = max((made.command for made in self.made), default=0)
             self.may_give = [made.output for made in self.made if made.command == last]
             return
         self.may_give = [self.output]
@@ -334,7 +334,7 @@ class Machine:
         if before is not None:
             made.at_ms = before.at_ms
         made.input = self.input_of(node)
-        made.command = self._commands
+        made.command = self.commands
         self._keep(made)
         ending = self.fact.at_once.get((name, made.retry))
         begin = operators.BEGIN.get(node.type)
