@@ -268,8 +268,12 @@ def _make_branches(draft: Draft, retired: list[_Retired]) -> None:
 
 
 def _go_back_in_loops(draft: Draft, again: list[Task]) -> None:
-    """Set each loop that lost tasks back to the first pass that lost one; open the DAGs."""
+    """Set each loop that lost tasks back to the first pass that lost one; open the DAGs.
+
+    One that was retired itself is made anew, and begins with its first pass.
+    """
     execution = draft.execution
+    retired = {task.reference_name for task in again}
     for name in dict.fromkeys(dag for task in again for dag in execution.graph.dags_of(task)):
         dag = execution.latest_task(name)
         if dag is not None and dag.status.is_terminal:
@@ -281,7 +285,7 @@ def _go_back_in_loops(draft: Draft, again: list[Task]) -> None:
             lost[loop] = min(lost.get(loop, number), number)
     for name, first in lost.items():
         holder = execution.latest_task(name)
-        if holder is not None:
+        if holder is not None and name not in retired:
             go_back(draft, open_in_place(draft, holder), first)
 
 
