@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from batuta.core.decide import decide
-from batuta.model.command import FireTimer, LogTask
+from batuta.model.change import PutTask
+from batuta.model.command import FireTimer, LogTask, UpdateTask
 from batuta.model.error import ClosingError, NotFoundError, StoreError
 from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.store.base import Batch, Committed
@@ -47,6 +48,13 @@ class Faulty(Counting):
         if self.fails_after(batch):
             raise StoreError("planned: all was written")
         return committed
+
+    def late_task(self) -> tuple[str, str]:
+        """Return the run and the task of a start that is yet to be written."""
+        [batch] = self._late
+        [run] = batch.decisions[0].runs
+        [task] = [change.task for change in run.changes if isinstance(change, PutTask)]
+        return run.workflow_id, task.task_id
 
     async def load(self, known: Any) -> Any:
         """Read runs, after what was late for them, if so planned."""
@@ -165,6 +173,28 @@ async def test_what_came_with_a_give_back_that_was_stored_late_is_answered(node:
     assert (await node.engine.get(workflow_id)).workflow.version == 3
     [entry] = await node.engine.logs(polled.task.task_id)
     assert entry.line == "beside it"
+
+
+async def test_a_report_behind_a_start_that_was_stored_late_is_about_what_is_stored(
+    node: Node,
+) -> None:
+    await node.polls_nothing("step")
+    node.store.comes_late = once(has_decisions)
+    node.store.may_settle.clear()
+    start = asyncio.create_task(node.start("one"))
+    await node.store.has_late.wait()
+    workflow_id, task_id = node.store.late_task()
+    report = UpdateTask(workflow_id=workflow_id, task_id=task_id, status=TaskStatus.COMPLETED)
+    reporting = asyncio.create_task(node.engine.update(report))
+    await turns()
+    node.clock.move(1)  # tried again, the start would give its task another id
+    node.store.fails_after = once(has_decisions)
+    node.store.may_settle.set()
+
+    assert await start == workflow_id
+
+    assert (await reporting).is_terminal
+    assert await node.status_of(workflow_id) is COMPLETED
 
 
 @WHEN

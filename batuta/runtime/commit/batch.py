@@ -154,7 +154,7 @@ class Share:
         self.unit = unit
         self.version_from = execution.workflow.version
         self.commands: list[Submitted] = []
-        # A bug of ours stopped a decision half-way, or another try is stored: reload the run.
+        # A bug of ours stopped a decision half-way: reload the run.
         self.is_damaged = False
         self.entries: list[Entry] = []
         self.workflow_put: PutWorkflow | None = None
@@ -267,11 +267,6 @@ class Unit:
     def has_been_tried(self) -> bool:
         """Say whether some command of it was decided and sent to the store before."""
         return any(submitted.attempts for share in self.shares for submitted in share.commands)
-
-    def distrust(self) -> None:
-        """Have the runs read anew: what memory has is not what is stored."""
-        for share in self.shares:
-            share.is_damaged = True
 
     def note_unknown(self) -> None:
         """Have its commands remember as what they may yet come to be stored."""

@@ -330,10 +330,10 @@ class Committer:
         for grant in flight.grants:
             self._handout.look_after(grant, unsure)
             self._handout.grant(grant, accepted - unsure)
-        for unit in unsure:
-            unit.distrust()
         for unit in flight.units:
-            if unit in accepted:
+            if unit in unsure:
+                self._concluder.find_again(unit)
+            elif unit in accepted:
                 self._concluder.conclude(unit)
             elif all(s.attempts + 1 < ATTEMPTS_MAX for sh in unit.shares for s in sh.commands):
                 unit.note_unknown()

@@ -120,6 +120,18 @@ class Concluder:
         for submitted in share.commands:
             submitted.resolve(share.execution)
 
+    def find_again(self, unit: Unit) -> None:
+        """Have what is stored of a unit looked up, since an earlier try of it may be that.
+
+        That one was decided at another time, so memory is not what is stored. What came behind it
+        and wrote nothing is decided again on what is.
+        """
+        unit.note_unknown()
+        for share in unit.shares:
+            for queue in dict.fromkeys(enqueue.queue for enqueue in share.enqueued.values()):
+                self._queues.hint(queue)
+        self.decide_again(unit)
+
     def decide_again(self, unit: Unit) -> None:
         """Forget what memory knows of a refused unit and put its commands back in order."""
         for share in unit.shares:

@@ -127,12 +127,12 @@ class Loader:
         are_stored = await self._store.settled(
             [(workflow_id, known, one.request_id) for one, known in tries]
         )
+        stored = {one for (one, _), is_stored in zip(tries, are_stored, strict=True) if is_stored}
         for submitted in asking:
             later = tuple(known for known in submitted.versions_unknown if known > version)
             submitted.versions_unknown = later
             submitted.is_looked_up = True
-        for (submitted, _), is_stored in zip(tries, are_stored, strict=True):
-            if is_stored:
+            if submitted in stored:
                 waiting.remove(submitted)
                 submitted.resolve_late(execution)
 
