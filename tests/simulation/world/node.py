@@ -59,6 +59,8 @@ class SimStore(MemoryStore):
             self._world.note("the database refuses a late batch: a run's first version is there")
             return
         self._write(batch)
+        # Leases in it may be of pollers that went with their node: trouble after they were made.
+        self._world.fault("commit.written_late", self._node.name)
 
     def _write(self, batch: Batch) -> Committed:
         self._world.checks.before()
