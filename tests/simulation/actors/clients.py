@@ -19,7 +19,7 @@ from tests.simulation.world.plan import GoneError
 from tests.simulation.world.world import World
 
 # Ended by hand, these would say something else than their children.
-_NOT_BY_HAND = frozenset({"JOIN", "DO_WHILE", "DAG", "SUB_WORKFLOW"})
+_NOT_BY_HAND = frozenset({"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE", "DAG", "SUB_WORKFLOW"})
 
 
 # A domain that workers poll, and one that nobody does: the list falls back to the plain queue.
