@@ -43,10 +43,11 @@ class Backlog:
 def payload_bytes(command: Command) -> int:
     """Return how many bytes of a client's a command carries; its fixed fields do not count."""
     match command:
+        case UpdateTask():
+            lines_bytes = sum(map(len, command.logs)) if command.logs else 0
+            return _size(command.output) + lines_bytes
         case StartWorkflow():
             return command.input.size_bytes
-        case UpdateTask():
-            return _size(command.output) + sum(map(len, command.logs))
         case UpdateReference():
             return _size(command.output)
         case ChildEnded():

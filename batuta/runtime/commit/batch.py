@@ -34,7 +34,7 @@ from batuta.model.command import Command, StartWorkflow, UpdateReference
 from batuta.model.error import NotFoundError
 from batuta.model.execution import Task, Workflow
 from batuta.model.limit import split_part
-from batuta.runtime.commit.backlog import Backlog, payload_bytes
+from batuta.runtime.commit.backlog import Backlog
 from batuta.runtime.queues import Waiter
 from batuta.store.base import Decision, Entry, RunChanges
 
@@ -62,6 +62,7 @@ class Submitted:
         "request_id",
         "seed",
         "send_id",
+        "size_bytes",
         "task",
         "task_id",
         "versions_unknown",
@@ -89,6 +90,7 @@ class Submitted:
         self.error: Exception | None = None
         self.poll_worker: Waiter | None = None
         self.backlog: Backlog | None = None  # that it is counted in until its answer
+        self.size_bytes = 0  # with so many
         self.is_sure = False  # decided on a run that was read after the command had come
         # Its run's versions that it may have become, or may yet: of commits without an outcome.
         self.versions_unknown: tuple[int, ...] = ()
@@ -126,7 +128,7 @@ class Submitted:
     def _leave(self) -> None:
         """Make room for further commands, once."""
         if self.backlog is not None:
-            self.backlog.size_bytes -= payload_bytes(self.command)
+            self.backlog.size_bytes -= self.size_bytes
             self.backlog = None
 
 

@@ -187,7 +187,8 @@ class Committer:
             submitted.refuse(busy)
             return submitted
         submitted.backlog = self.backlog
-        self.backlog.size_bytes += payload_bytes(command)
+        submitted.size_bytes = payload_bytes(command)
+        self.backlog.size_bytes += submitted.size_bytes
         self._inbox.append(submitted)
         self.wake()
         return submitted

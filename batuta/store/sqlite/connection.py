@@ -17,6 +17,14 @@ CACHE_KIB = 65_536  # pages of the database that the writer keeps in memory
 READER_CACHE_KIB = 16_384  # a reader's share: the runs that are worked on are in the engine's cache
 STATEMENTS_MAX = 200  # prepared statements kept; we have some forty
 
+# SQLite counts every allocation under one lock, for statistics that nobody asks for here: a
+# tenth of the writer's time. That is a setting of the process, and is left where another user of
+# the library has a database open.
+if not apsw.connections():
+    apsw.shutdown()
+    apsw.config(apsw.SQLITE_CONFIG_MEMSTATUS, False)  # noqa: FBT003  as the library has it
+    apsw.initialize()
+
 _T = TypeVar("_T")
 _Job = tuple[Callable[[apsw.Connection], Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
 
