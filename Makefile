@@ -12,6 +12,7 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 JS := tests/sdk/javascript
 
+TEST_JOBS ?= 2
 SEEDS ?= 200
 JOBS ?= 1
 KILLS ?= 20
@@ -44,8 +45,8 @@ $(STAMP): requirements-dev.lock pyproject.toml
 run: setup ## Start the server with the example pipelines and run one of them (Ctrl-C ends it)
 	@$(BIN)/batuta demo $(ARGS)
 
-test: setup ## Run the tests (ARGS="-k name" selects)
-	@$(BIN)/python -m pytest -q $(ARGS)
+test: setup ## Run the tests in TEST_JOBS=2 processes (ARGS="-k name" selects)
+	@$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist worksteal $(ARGS)
 
 check: lint js test ## Everything CI runs: style, types, layers, tests
 
