@@ -87,7 +87,7 @@ def rerun_behind(draft: Draft, task: Task) -> None:
     """Run again what an ended run has behind a sub-workflow, one task of which runs again."""
     reopen(draft, **_NO_FAILURE)
     retired = _retire_after(draft, task)
-    failed = [other for other in _cut_short(draft) if other.seq != task.seq]
+    failed = _cut_short(draft, task)
     open_in_place(draft, task)
     _restore(draft, [_Retired(task, None), *retired], failed)
 
@@ -116,7 +116,7 @@ def _rerun_from(draft: Draft, task: Task, given: Payload | None) -> None:
     given = given or _input_before(draft, task)
     retired = _retire_after(draft, task)
     draft.note(RetireTask(task.seq))
-    failed = _cut_short(draft)
+    failed = _cut_short(draft, task)
     _begin_in_place_of(draft, task, given)
     _restore(draft, [_Retired(task, given), *retired], failed)
 
@@ -239,9 +239,18 @@ def _begin_in_place_of(draft: Draft, task: Task, given: Payload | None) -> None:
     begin_attempt(draft, attempt)
 
 
-def _cut_short(draft: Draft) -> list[Task]:
-    """Return what failed or was cancelled and was not let through."""
-    return [task for task in failed_attempts(draft) if not task.is_executed]
+def _cut_short(draft: Draft, again: Task) -> list[Task]:
+    """Return what failed or was cancelled and was not let through, but for one that runs again.
+
+    Where the attempt behind one is retired, that one is the last again.
+    """
+    execution, name = draft.execution, again.reference_name
+    for task in execution.in_order():
+        is_newest = execution.latest.get(task.reference_name) == task.seq
+        if task.is_retried and is_newest and task.reference_name != name:
+            draft.put(task, is_retried=False)
+    failed = failed_attempts(draft)
+    return [task for task in failed if not task.is_executed and task.reference_name != name]
 
 
 def _make_branches(draft: Draft, retired: list[_Retired]) -> None:
