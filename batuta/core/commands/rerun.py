@@ -125,9 +125,9 @@ def _restore(draft: Draft, again: "list[_Retired]", failed: list[Task]) -> None:
     """Bring what stays to where it was before the tasks that run again, the first included."""
     for other in failed:
         open_again(draft, other)
-    _make_branches(draft, again[1:])
+    _make_branches(draft, again)
     _go_back_in_loops(draft, [gone.task for gone in again])
-    _open_joins(draft)
+    _open_joins(draft, frozenset(gone.task.reference_name for gone in again))
     _follow_again(draft)
     gather(draft)
 
@@ -253,18 +253,21 @@ def _cut_short(draft: Draft, again: Task) -> list[Task]:
     return [task for task in failed if not task.is_executed and task.reference_name != name]
 
 
-def _make_branches(draft: Draft, retired: list[_Retired]) -> None:
+def _make_branches(draft: Draft, again: list[_Retired]) -> None:
     """Make the branches of dynamic forks again that lost their root, and their JOINs.
 
-    The fork itself stays and is not evaluated again: the tasks say what it had made.
+    The fork itself stays and is not evaluated again: the tasks say what it had made. One that
+    runs again itself makes its branches anew, and maybe others.
     """
     execution = draft.execution
+    gone = {one.task.reference_name for one in again}
     forks = {
         (node.then, task.suffix): task
         for task in execution.in_order()
         if (node := execution.graph.node_of(task)).type == "FORK_JOIN_DYNAMIC"
+        and task.reference_name not in gone
     }
-    for task, given in ((gone.task, gone.given) for gone in retired):
+    for task, given in ((one.task, one.given) for one in again[1:]):
         if execution.latest_task(task.reference_name) is not None:
             continue
         if task.task_type == "JOIN" and (task.node_name, task.suffix) in forks:
@@ -272,7 +275,7 @@ def _make_branches(draft: Draft, retired: list[_Retired]) -> None:
         origin = task.origin
         if origin is not None and task.node_name == origin.root:
             maker = execution.latest_task(origin.node + task.suffix)
-            if maker is not None and maker.task_type == "FORK":
+            if maker is not None and maker.task_type == "FORK" and maker.reference_name not in gone:
                 _begin_in_place_of(draft, task, given)
 
 
@@ -298,8 +301,8 @@ def _go_back_in_loops(draft: Draft, again: list[Task]) -> None:
             go_back(draft, open_in_place(draft, holder), first)
 
 
-def _open_joins(draft: Draft) -> None:
-    """Open the JOINs that have ended and wait for something that runs again."""
+def _open_joins(draft: Draft, gone: frozenset[str] = frozenset()) -> None:
+    """Open the JOINs that have ended and wait for something that runs again, or will."""
     execution = draft.execution
     joins = [task for task in execution.in_order() if task.task_type.endswith("JOIN")]
     has_moved = True
@@ -310,17 +313,15 @@ def _open_joins(draft: Draft) -> None:
             is_skipped = task.status is TaskStatus.SKIPPED
             if not task.status.is_terminal or task.is_retried or is_skipped:
                 continue
-            if any(_runs_again(draft, task, name) for name in task.join_on):
+            if any(_runs_again(draft, name, gone) for name in task.join_on):
                 open_in_place(draft, task, output=EMPTY)
                 has_moved = True
 
 
-def _runs_again(draft: Draft, join: Task, name: str) -> bool:
-    """Say whether a task is open; for a JOIN, which had them all, also whether it has gone."""
+def _runs_again(draft: Draft, name: str, gone: frozenset[str]) -> bool:
+    """Say whether a task is open, or has gone, so that the run comes to it again."""
     task = draft.execution.latest_task(name)
-    if task is None:
-        return join.task_type == "JOIN" and join.status is TaskStatus.COMPLETED
-    return not task.status.is_terminal
+    return name in gone if task is None else not task.status.is_terminal
 
 
 def _follow_again(draft: Draft) -> None:
