@@ -246,6 +246,7 @@ class Execution:
     def retire(self, seq: int) -> None:
         """Forget a task. Its reference name falls back to the attempt before, if there is one.
 
+        Of several attempts that go the newest goes first, else those before are not found.
         O(1), but O(tasks) where it is the newest of a node in a loop.
         """
         task: Task | None = self.tasks.get(seq)

@@ -153,7 +153,8 @@ def _retire_after(draft: Draft, task: Task) -> list[_Retired]:
             continue
         given = _input_before(draft, other) if other.origin is not None else None
         retired.append(_Retired(other, given))
-        draft.note(RetireTask(other.seq))
+    for one in reversed(retired):  # so that names fall back to the attempts before
+        draft.note(RetireTask(one.task.seq))
     return retired
 
 
