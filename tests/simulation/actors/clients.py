@@ -113,6 +113,8 @@ class Clients:
             return False
         command = operations.make(world, self._chance, kind, run)
         commit = world.checks.commits
+        if isinstance(command, RerunWorkflow) and command.task_id is not None:
+            world.checks.agreement.asked.setdefault(command.task_id, []).append(command)
 
         async def work(engine: Engine) -> None:
             if isinstance(command, RerunWorkflow):

@@ -4,8 +4,10 @@ import contextlib
 from typing import Any
 from unittest import mock
 
+from msgspec.structs import replace
+
 from batuta.core import ending, settle, tasks
-from batuta.core.commands import control, restart
+from batuta.core.commands import control, rerun, restart
 from batuta.core.limits import policy
 from batuta.core.tasks import branch, loop, wait
 from batuta.core.tasks.dynamic import forms
@@ -116,6 +118,19 @@ def revival_leaves_siblings() -> Patch:
     return mock.patch.object(control, "revive", revive)
 
 
+def rerun_keeps_the_next() -> Patch:
+    """A rerun from a task leaves the one that was made next after it."""
+    real = rerun._retire_after
+    return mock.patch.object(
+        rerun, "_retire_after", lambda draft, task: real(draft, replace(task, seq=task.seq + 1))
+    )
+
+
+def rerun_leaves_the_join() -> Patch:
+    """A JOIN that waited for a task that runs again does not wait for it again."""
+    return mock.patch.object(rerun, "_open_joins", return_value=None)
+
+
 def waiter_told_at_once() -> Patch:
     """A call that waits for a run is told that it has ended before it has."""
 
@@ -149,6 +164,8 @@ OPERATOR_PLANTS = (
     node_overrides_ignored,
     restart_keeps_tasks,
     revival_leaves_siblings,
+    rerun_keeps_the_next,
+    rerun_leaves_the_join,
     waiter_told_at_once,
     items_of_a_fork_shifted,
 )

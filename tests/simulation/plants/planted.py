@@ -33,6 +33,8 @@ LEANS = {
     "give_back_repeated": Lean({"": 0.0, "rpc.abandon": 9.0, "store.commit.after": 25.0}),
     "send_believed_settled": Lean(node_count=2),
     "revival_leaves_siblings": Lean(scale="long"),
+    "rerun_keeps_the_next": Lean(scale="busy"),
+    "rerun_leaves_the_join": Lean(scale="busy"),
     "memory_is_believed": Lean(node_count=2),
 }
 

@@ -16,7 +16,8 @@ from tests.simulation.generate.script import run_script
 from tests.simulation.reference.fact import UncoveredError
 
 if TYPE_CHECKING:
-    from tests.simulation.reference.machine import Machine, Made
+    from tests.simulation.reference.machine import Machine
+    from tests.simulation.reference.made import Made
 
 _LOST = object()  # what a condition gives that throws
 
@@ -50,6 +51,11 @@ def check(machine: "Machine", dag: "Made") -> bool:
         return False
     end_as(machine, dag, [one for one in _nodes(machine, dag) if not one.is_left_out])
     return True
+
+
+def come_to(machine: "Machine", dag: "Made") -> list[str]:
+    """Return the nodes that all that leads to them has been settled of."""
+    return [name for name in _in_order(dag) if _are_settled(machine, dag, name)]
 
 
 def waits(machine: "Machine", dag: "Made") -> bool:

@@ -27,6 +27,13 @@ class Ending:
     reason: str
 
 
+@dataclass(frozen=True)
+class Given:
+    """A value that may be null."""
+
+    value: Any
+
+
 @dataclass
 class Fact:
     """One command that a run took, without what came of it."""
@@ -39,8 +46,10 @@ class Fact:
     reopened: set[str] = field(default_factory=set)  # open again in place, by name
     due: list[Attempt] = field(default_factory=list)  # whose delay was over
     skipped: dict[str, Any] = field(default_factory=dict)  # outputs by reference name
-    has_retired: bool = False  # attempts are gone: a rerun's, or of a pass that is not kept
-    is_whole: bool = False  # a rerun of everything
+    origin: Attempt | None = None  # that a rerun is from; None when it is of everything
+    task_input: Given | None = None  # which the rerun gives it in place of its own
+    is_below: bool = False  # a revival by a rerun from a task of the child, or of its children
+    order: dict[Attempt, int] = field(default_factory=dict)  # of a rerun: which was made first
     input: Any = None  # of the run, where a rerun gives another
     correlation_id: str | None = None
     is_over: bool = False  # the time of the whole run was; or an ended one was terminated too

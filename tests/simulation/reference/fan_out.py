@@ -10,7 +10,8 @@ from tests.simulation.reference.fact import UncoveredError
 from tests.simulation.reference.place import Place
 
 if TYPE_CHECKING:
-    from tests.simulation.reference.machine import Machine, Made
+    from tests.simulation.reference.machine import Machine
+    from tests.simulation.reference.made import Made
 
 
 def begin(machine: "Machine", made: "Made") -> None:
@@ -29,9 +30,9 @@ def begin(machine: "Machine", made: "Made") -> None:
         return
     made.status = TaskStatus.COMPLETED
     made.is_followed = True
-    for branch in branches:
-        place = Place(branch, None, made.place, made.place.loops)
-        machine.schedule(branch, made.suffix, place)
+    made.branches = [Place(branch, None, made.place, made.place.loops) for branch in branches]
+    for place in made.branches:
+        machine.schedule(place.node, made.suffix, place)
     behind = made.place.behind
     if behind is None or behind.type != "JOIN":
         raise UncoveredError("a dynamic fork without a JOIN")

@@ -6,62 +6,23 @@ time but what a fact says: given a definition, an input and the facts in their o
 attempts there are, how each stands and what it got and gave, and how the run stands.
 
 It covers every operator that random definitions use, attempts and their limits, optional and
-permissive tasks, pause, resume, terminate, skip, restart, retry and the run's own time. A run that
-is rerun, or revived by its child, is covered until then; then ``UncoveredError`` is raised.
+permissive tasks, pause, resume, terminate, skip, restart, retry, reruns, revivals by a child and
+the run's own time. Where nothing is written of what follows, ``UncoveredError`` is raised.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
 
 from batuta.model.definition import WorkflowTask
 from batuta.model.execution import TaskStatus, WorkflowStatus
-from tests.simulation.reference import dag, reopening, template
+from tests.simulation.reference import dag, reopening, rerun, template
 from tests.simulation.reference.fact import Ending, Fact, Registered, UncoveredError
+from tests.simulation.reference.made import Made
 from tests.simulation.reference.place import Map, Place
 from tests.simulation.reference.policy import Policy, policy_of
 from tests.simulation.reference.reopening import CONTAINERS
-
-
-@dataclass(eq=False)
-class Made:
-    """One attempt that there is."""
-
-    name: str  # with the loops' suffix
-    suffix: str
-    place: Place
-    retry: int
-    at_ms: int  # when the first attempt was made
-    input: Any
-    status: TaskStatus = TaskStatus.SCHEDULED
-    output: Any = field(default_factory=dict)
-    reason: str = ""
-    command: int = 0  # the number of the fact by which the engine made it
-    is_followed: bool = False  # what comes behind it has been made
-    is_retried: bool = False
-    joins: tuple[str, ...] = ()
-    iteration: int = 0
-    case: str | None = None  # of a switch: which list it took
-    ended_at_ms: int = 0
-    is_left_out: bool = False  # a node of a DAG that no taken edge leads to
-    is_due: bool = False  # a DAG all of whose nodes are to be looked at
-
-    @property
-    def node(self) -> WorkflowTask:
-        """The node of the definition, or of the run's data."""
-        return self.place.node
-
-    @property
-    def is_open(self) -> bool:
-        """Say whether it has not ended."""
-        return not self.status.is_terminal
-
-    @property
-    def has_been_passed(self) -> bool:
-        """Say whether it has ended and the run has come to it."""
-        return not self.is_open and (self.is_followed or self.status is not TaskStatus.SKIPPED)
 
 
 class Machine:
@@ -80,6 +41,7 @@ class Machine:
         self.newest: dict[str, Made] = {}  # by the definition's reference name
         self.fact = Fact("", 0)
         self.commands = 0
+        self.is_delayed = False  # what begins now is another attempt, which nobody asked for
         self.forks: dict[str, bool] = {}  # dynamic ones; whether they were the first
         self.correlation_id = correlation_id
         self._ended: deque[Made] = deque()
@@ -126,9 +88,9 @@ class Machine:
         elif fact.kind == "retry":
             reopening.retry(self)
         elif fact.kind == "rerun":
-            reopening.rerun(self)
+            rerun.rerun(self)
         elif fact.kind == "revive":
-            reopening.revive(self)
+            (rerun.below if fact.is_below else reopening.revive)(self)
         elif fact.kind == "skip":
             for name, output in fact.skipped.items():
                 self._skip(name, output)
@@ -179,7 +141,7 @@ class Machine:
         bare, mark, rest = name.partition("__")
         place = self.map.places[bare]
         made = self.make(place, mark + rest, TaskStatus.SKIPPED)
-        made.output = output
+        made.output, made.is_by_hand = output, True
         if place.node.type == "FORK_JOIN_DYNAMIC":
             self.forks.setdefault(bare, not self.forks)
 
@@ -289,7 +251,7 @@ class Machine:
         if node.type == "TERMINATE" and made.status is TaskStatus.COMPLETED:
             self.finish(WorkflowStatus(made.input["terminationStatus"]), made.output)
             return
-        for inner in self._inside(made):
+        for inner in self.inside(made):
             self.schedule(inner, made.suffix)
         if made.case:
             return
@@ -298,7 +260,8 @@ class Machine:
         if behind is not None:
             self.schedule(behind, made.suffix)
 
-    def _inside(self, made: Made) -> list[WorkflowTask]:
+    def inside(self, made: Made) -> list[WorkflowTask]:
+        """Return what a task that has ended begins in itself: branches, a case."""
         if made.status is TaskStatus.SKIPPED or not made.status.is_successful:
             return []
         if made.node.type == "FORK_JOIN":
@@ -314,8 +277,9 @@ class Machine:
         is_over = policy.is_total_over(self.fact.at_ms - made.at_ms)
         may_retry = policy.may_retry(made.status, made.retry) and not is_over
         if may_retry:
-            made.is_retried = True
+            made.is_retried = self.is_delayed = True
             self.begin(made.place, made.suffix, made)
+            self.is_delayed = False
             return False
         if made.node.optional:
             made.status = TaskStatus.COMPLETED_WITH_ERRORS
@@ -326,25 +290,36 @@ class Machine:
         return False
 
     def begin(self, place: Place, suffix: str, before: Made | None) -> Made:
-        from tests.simulation.reference import operators
-
+        """Make an attempt at a node, the first one or the one behind another."""
         node = place.node
         name = node.task_reference_name + suffix
         made = Made(name, suffix, place, before.retry + 1 if before else 0, self.fact.at_ms, {})
         if before is not None:
             made.at_ms = before.at_ms
+        if before is not None and before.is_given:
+            raise UncoveredError("rerun-input: is a branch tried again with what it was given?")
         made.input = self.input_of(node)
-        made.command = self.commands
+        self.start(made)
+        return made
+
+    def start(self, made: Made) -> None:
+        """Have an attempt be there, and let it do what it does at once."""
+        from tests.simulation.reference import operators
+
+        node, made.command = made.node, self.commands
         self._keep(made)
-        ending = self.fact.at_once.get((name, made.retry))
+        ending = self.fact.at_once.get((made.name, made.retry))
         begin = operators.BEGIN.get(node.type)
         if begin is not None:
             begin(self, made)
         elif ending is not None:
             self._end(made, ending)
-        elif node.type in {"EVENT", "START_WORKFLOW"} and self._may_be_dropped(place):
+        elif node.type in {"EVENT", "START_WORKFLOW"} and self._may_be_dropped(made.place):
             raise UncoveredError("dropped: its end may have gone with its pass")
-        return made
+
+    def may_be_dropped(self, name: str) -> bool:
+        """Say whether a task of this full name may be dropped with the pass it is of."""
+        return any(m.name == name and self._may_be_dropped(m.place) for m in self.made)
 
     def _may_be_dropped(self, place: Place) -> bool:
         """Say whether a pass that a task is of may be over and dropped within one command."""
@@ -355,6 +330,14 @@ class Machine:
         self.made.append(made)
         self.latest[made.name] = made
         self.newest[made.node.task_reference_name] = made
+
+    def forget(self, made: Made) -> None:
+        """Have an attempt not be there any more; its names mean what is left of them."""
+        self.made.remove(made)
+        name, bare = made.name, made.node.task_reference_name
+        _fall_back(self.latest, name, [one for one in self.made if one.name == name])
+        left = [one for one in self.made if one.node.task_reference_name == bare]
+        _fall_back(self.newest, bare, left)
 
     def input_of(self, node: WorkflowTask) -> Any:
         """Return what a node's task is given now."""
@@ -387,6 +370,13 @@ class Machine:
         if made is None:
             return None
         return template.step({"output": made.output, "input": made.input}, rest)
+
+
+def _fall_back(known: dict[str, Made], name: str, left: list[Made]) -> None:
+    """Have a name mean the newest of what is left of it."""
+    known.pop(name, None)
+    if left:
+        known[name] = left[-1]
 
 
 _MOVING = frozenset(

@@ -12,7 +12,8 @@ from tests.simulation.reference.fact import UncoveredError
 from tests.simulation.reference.reopening import waited
 
 if TYPE_CHECKING:
-    from tests.simulation.reference.machine import Machine, Made
+    from tests.simulation.reference.machine import Machine
+    from tests.simulation.reference.made import Made
 
 
 def _complete(machine: "Machine", made: "Made") -> None:
@@ -35,7 +36,7 @@ def _terminate(machine: "Machine", made: "Made") -> None:
 
 def begin_script(machine: "Machine", made: "Made") -> None:
     """Run a script, unless the delay of a retry comes first."""
-    is_now = made.retry == 0 or machine.fact.kind in {"retry", "revive"}
+    is_now = made.retry == 0 or not machine.is_delayed
     if is_now or machine.policy(made).delay_seconds == 0:
         run_script(machine, made)
 
@@ -208,19 +209,7 @@ def _drop_pass(machine: "Machine", loop: "Made", suffix: str) -> None:
     for made in list(machine.made):
         is_inside = name in made.place.loops
         if is_inside and (made.suffix == suffix or made.suffix.startswith(suffix + "__")):
-            machine.made.remove(made)
-            if machine.latest.get(made.name) is made:
-                del machine.latest[made.name]
-            if machine.newest.get(made.node.task_reference_name) is made:
-                _fall_back(machine, made.node.task_reference_name)
-
-
-def _fall_back(machine: "Machine", name: str) -> None:
-    """Have a name mean the newest task that is left of it."""
-    del machine.newest[name]
-    for made in machine.made:
-        if made.node.task_reference_name == name:
-            machine.newest[name] = made
+            machine.forget(made)
 
 
 def _items(machine: "Machine", made: "Made") -> list[Any] | None:

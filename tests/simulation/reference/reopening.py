@@ -9,7 +9,8 @@ from batuta.model.execution import TaskStatus, WorkflowStatus
 from tests.simulation.reference.fact import UncoveredError
 
 if TYPE_CHECKING:
-    from tests.simulation.reference.machine import Machine, Made
+    from tests.simulation.reference.machine import Machine
+    from tests.simulation.reference.made import Made
 
 CONTAINERS = frozenset({"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE", "DAG"})
 _RETRIED = frozenset(
@@ -33,21 +34,11 @@ def restart(machine: "Machine") -> None:
     machine.schedule(machine.definition.tasks[0], "")
 
 
-def rerun(machine: "Machine") -> None:
-    """Begin anew, maybe with another input; from one task is not covered."""
-    if not machine.fact.is_whole:
-        raise UncoveredError("rerun from a task")
-    if machine.fact.input is not None:
-        machine.input = machine.fact.input
-    machine.correlation_id = machine.fact.correlation_id
-    restart(machine)
-
-
 def retry(machine: "Machine") -> None:
     """Try again what failed; containers go on where they were."""
     if not machine.status.is_terminal:
         return  # what a parent asked of a child that goes on already
-    failed = _failed(machine)
+    failed = failed_of(machine)
     if not failed and machine.status is not WorkflowStatus.TIMED_OUT:
         return  # asked by a parent, who is told the end once more
     machine.status = WorkflowStatus.RUNNING
@@ -55,37 +46,40 @@ def retry(machine: "Machine") -> None:
     machine.follow_left(failed)
     for made in failed:
         if made.name in machine.fact.reopened:
-            _open_in_place(machine, made)
+            open_in_place(machine, made)
         else:
-            _open_again(machine, made)
+            open_again(machine, made)
 
 
 def revive(machine: "Machine") -> None:
     """Go on with a sub-workflow that runs again: which one, or none, is the fact."""
-    if machine.fact.has_retired:
-        raise UncoveredError("rerun below")
-    names = [n for n in machine.fact.reopened if machine.latest[n].node.type == "SUB_WORKFLOW"]
-    if len(names) != 1:
-        if machine.fact.reopened:
-            raise UncoveredError("revive: of several sub-workflows which one?")
+    child = revived(machine)
+    if child is None:
         return  # superseded, optional, of an earlier pass, or it goes on already
-    child = machine.latest[names[0]]
-    others = [made for made in _failed(machine) if made is not child]
+    others = [made for made in failed_of(machine) if made is not child]
     has_ended = machine.status.is_terminal
-    _open_in_place(machine, child)
+    open_in_place(machine, child)
     if has_ended:
         machine.status = WorkflowStatus.RUNNING
         for made in others:
             is_child = made.node.type == "SUB_WORKFLOW"
             is_cut_short = made.status is TaskStatus.CANCELED or is_child
             if is_cut_short or made.node.type in CONTAINERS:
-                _open_again(machine, made)
+                open_again(machine, made)
     _open_around(machine, child)
     machine.look_again()
     machine.follow_left([])  # also what had failed of itself: it ends the run again
 
 
-def _failed(machine: "Machine") -> "list[Made]":
+def revived(machine: "Machine") -> "Made | None":
+    """Return the sub-workflow that runs again; None when the run has no need of it."""
+    names = [n for n in machine.fact.reopened if machine.latest[n].node.type == "SUB_WORKFLOW"]
+    if len(names) != 1 and machine.fact.reopened:
+        raise UncoveredError("revive: of several sub-workflows which one?")
+    return machine.latest[names[0]] if names else None
+
+
+def failed_of(machine: "Machine") -> "list[Made]":
     """Return the newest attempts that ended without success."""
     return [
         made
@@ -94,17 +88,18 @@ def _failed(machine: "Machine") -> "list[Made]":
     ]
 
 
-def _open_again(machine: "Machine", made: "Made") -> None:
+def open_again(machine: "Machine", made: "Made") -> None:
     """Open what the run's end cut short: containers in place, all else by another attempt."""
     if made.node.type in CONTAINERS:
-        _open_in_place(machine, made)
+        open_in_place(machine, made)
         return
     made.is_retried = True
     made.at_ms = machine.fact.at_ms  # its total time starts anew
     machine.begin(made.place, made.suffix, made)
 
 
-def _open_in_place(machine: "Machine", made: "Made") -> None:
+def open_in_place(machine: "Machine", made: "Made") -> None:
+    """Have a task go on as the attempt it is."""
     made.status, made.output = TaskStatus.IN_PROGRESS, {}
     made.is_followed = False
     made.at_ms = machine.fact.at_ms
@@ -119,7 +114,7 @@ def _open_around(machine: "Machine", child: "Made") -> None:
         holder = machine.latest.get(owner.node.task_reference_name + suffix)
         is_holder = owner.node.type in {"DO_WHILE", "DAG"}
         if is_holder and holder is not None and not holder.is_open:
-            _open_in_place(machine, holder)
+            open_in_place(machine, holder)
         owner = owner.owner
     has_moved = True
     while has_moved:
@@ -130,7 +125,7 @@ def _open_around(machine: "Machine", child: "Made") -> None:
                 continue
             found = [machine.latest.get(name) for name in waited(join)]
             if any(one is not None and one.is_open for one in found):
-                _open_in_place(machine, join)
+                open_in_place(machine, join)
                 has_moved = True
 
 
