@@ -267,6 +267,7 @@ def _make_branches(draft: Draft, again: list[_Retired]) -> None:
         for task in execution.in_order()
         if (node := execution.graph.node_of(task)).type == "FORK_JOIN_DYNAMIC"
         and task.reference_name not in gone
+        and task.status is not TaskStatus.SKIPPED  # the run comes to what is behind it
     }
     for task, given in ((one.task, one.given) for one in again[1:]):
         if execution.latest_task(task.reference_name) is not None:
