@@ -148,7 +148,7 @@ def _retire_after(draft: Draft, task: Task) -> list[_Retired]:
             continue
         if is_child and _is_other_branch(task, other):
             continue
-        depth = kept.get(other.node_name)
+        depth = kept.get(_defined_name(other))
         if depth is not None and other.suffix.split("__")[1:][:depth] == numbers[:depth]:
             continue
         given = _input_before(draft, other) if other.origin is not None else None
@@ -156,6 +156,14 @@ def _retire_after(draft: Draft, task: Task) -> list[_Retired]:
     for one in reversed(retired):  # so that names fall back to the attempts before
         draft.note(RetireTask(one.task.seq))
     return retired
+
+
+def _defined_name(task: Task) -> str:
+    """Return the name of the node that a task is of; what a run made is of what made it."""
+    origin = task.origin
+    while origin is not None and origin.outer is not None:
+        origin = origin.outer
+    return task.node_name if origin is None else origin.node
 
 
 def _parallel(draft: Draft, task: Task) -> dict[str, int]:
