@@ -72,6 +72,9 @@ class Agreement:
         if is_unclear:
             self._give_up(run, "interrupted")
             return
+        if sum(entry.kind == "rerun" for entry in entries) > 1:
+            self._give_up(run, "rerun-input: of several in one commit only the last is stored")
+            return
         try:
             for entry in entries:
                 self._take(known, rows, entry)
@@ -185,7 +188,8 @@ class Agreement:
         fact.correlation_id = rows.workflow.correlation_id
         asked = [seq for seq in sorted(retired, key=int) if known.tasks[seq]["id"] in self.asked]
         is_whole = bool(retired) and {*known.tasks} == {*new, *retired}
-        by_hand = {made.name for made in known.machine.made if made.is_by_hand}
+        made_by_hand = [made for made in known.machine.made if made.is_by_hand]
+        by_hand = {made.name for made in made_by_hand if not made.is_left_out}
         is_sure = not asked or any(known.tasks[seq]["ref"] in by_hand for seq in retired - {*asked})
         if is_whole and (is_sure or not new or self._is_anew(known, fact, run, new)):
             known.compared.clear()
@@ -206,11 +210,12 @@ class Agreement:
     def _is_anew(self, known: _Run, fact: Fact, run: str, new: list[str]) -> bool:
         """Say whether a rerun is of everything, where it may be from the first task too."""
         seq = min(new, key=int)
-        if known.tasks[seq].get("rc", 0):
+        node = known.machine.definition.tasks[0]
+        first = node.task_reference_name
+        if known.tasks[seq].get("rc", 0) or known.tasks[seq]["ref"] != first:
             return False
         given = self._payload(run, int(seq), "input")
         machine = known.machine
-        node = machine.definition.tasks[0]
         before = machine.input, machine.correlation_id
         machine.input, machine.correlation_id = fact.input, fact.correlation_id
         expected = machine.input_of(node)

@@ -41,6 +41,7 @@ class Machine:
         self.newest: dict[str, Made] = {}  # by the definition's reference name
         self.fact = Fact("", 0)
         self.commands = 0
+        self.has_other_input = False  # than it had when it began
         self.is_delayed = False  # what begins now is another attempt, which nobody asked for
         self.forks: dict[str, bool] = {}  # dynamic ones; whether they were the first
         self.correlation_id = correlation_id
@@ -296,8 +297,7 @@ class Machine:
         made = Made(name, suffix, place, before.retry + 1 if before else 0, self.fact.at_ms, {})
         if before is not None:
             made.at_ms = before.at_ms
-        if before is not None and before.is_given:
-            raise UncoveredError("rerun-input: is a branch tried again with what it was given?")
+            self._check_given(before)
         made.input = self.input_of(node)
         self.start(made)
         return made
@@ -316,6 +316,13 @@ class Machine:
             self._end(made, ending)
         elif node.type in {"EVENT", "START_WORKFLOW"} and self._may_be_dropped(made.place):
             raise UncoveredError("dropped: its end may have gone with its pass")
+
+    def _check_given(self, before: Made) -> None:
+        """Refuse to say whether what a branch was given is given to another attempt too."""
+        is_branch = before.place.node.task_reference_name not in self.map.places
+        is_bare = is_branch and not before.node.input_parameters
+        if before.is_given or (is_bare and self.has_other_input):
+            raise UncoveredError("rerun-input: is a branch tried again with what it was given?")
 
     def may_be_dropped(self, name: str) -> bool:
         """Say whether a task of this full name may be dropped with the pass it is of."""

@@ -29,6 +29,7 @@ def restart(machine: "Machine") -> None:
     machine.latest.clear()
     machine.newest.clear()
     machine.forks.clear()
+    machine.has_other_input = False
     machine.output = None
     machine.status = WorkflowStatus.RUNNING
     machine.schedule(machine.definition.tasks[0], "")

@@ -31,6 +31,7 @@ _READ_WORDS = frozenset(
 def rerun(machine: "Machine") -> None:
     """Begin anew, or from one task, maybe with another input of the run."""
     fact = machine.fact
+    machine.has_other_input |= fact.input != machine.input
     if fact.input is not None:
         machine.input = fact.input
     machine.correlation_id = fact.correlation_id
@@ -53,9 +54,7 @@ def _from_task(machine: "Machine", origin: Made, task_input: Given | None) -> No
         machine.forget(made)
     machine.status = WorkflowStatus.RUNNING
     _turn_back(machine, lost)
-    again = Made(
-        origin.name, origin.suffix, origin.place, origin.retry, machine.fact.at_ms, origin.input
-    )
+    again = _like(machine, origin)
     if task_input is not None:
         again.input = task_input.value
     elif (kind in BEGIN and kind != "DYNAMIC") or kind in _RESOLVED_LEAVES:
@@ -84,6 +83,13 @@ def below(machine: "Machine") -> None:
     _go_on(machine, lost, _cut_short(machine, child.name))
 
 
+def _like(machine: "Machine", one: Made) -> Made:
+    """Return an attempt in the place of one that is gone."""
+    made = Made(one.name, one.suffix, one.place, one.retry, machine.fact.at_ms, one.input)
+    made.is_given = one.is_given
+    return made
+
+
 # -- what is gone ---------------------------------------------------------------------------------
 
 
@@ -103,8 +109,6 @@ def _behind(machine: "Machine", origin: Made) -> list[Made]:
     ]
     if any(made.is_by_hand and made.is_left_out for made in machine.made):
         raise UncoveredError("rerun-skipped: does what a DAG left out, too, stay so?")
-    if any(made.is_given for made in lost):
-        raise UncoveredError("rerun-input: is a branch made again with what it was given?")
     return lost
 
 
@@ -187,6 +191,10 @@ def _go_on(machine: "Machine", lost: list[Made], failed: list[Made]) -> None:
             break
     machine.follow_left([])
     for place, suffix, fork in missing:
+        before = [one for one in lost if (one.place, one.suffix) == (place, suffix)]
+        if before and place.node.task_reference_name not in machine.map.places:
+            machine.start(_like(machine, before[0]))  # a branch of a dynamic fork, as it was
+            continue
         made = machine.schedule(place.node, suffix, place)
         if made is not None and fork is not None and place.node.type == "JOIN":
             made.joins = tuple(p.node.task_reference_name + suffix for p in fork.branches)
