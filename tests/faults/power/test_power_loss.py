@@ -21,7 +21,7 @@ PLANTED_MAX = 60  # losses until a planted fault must have been found
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(60 + LOSSES),
+    pytest.mark.timeout(60 + 4 * LOSSES),
     # A file that is closed after the power has gone fails where nobody can catch it.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
