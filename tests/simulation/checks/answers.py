@@ -132,7 +132,7 @@ class Ledger:
 
     def _owner(self, command: RerunWorkflow) -> str:
         """Return the run of the task to begin with: the named one, or a sub-workflow of it."""
-        return self._state.seqs.get(command.task_id or "", (command.workflow_id, 0))[0]
+        return self._checks.runs_of.get(command.task_id or "", command.workflow_id)
 
     def on_refused_control(self, command: Control, error: Exception, commit_at_call: int) -> None:
         """A refusal is true: the run had such a status while the command was under way."""

@@ -64,7 +64,7 @@ class Checks:
         self._made: dict[tuple[str, int], tuple[int, int]] = {}
         self._held: dict[str, Any] = {}
         self._timers: dict[Any, int] = {}
-        self._runs_of: dict[str, str] = {}  # by task id, whatever has become of the task
+        self.runs_of: dict[str, str] = {}  # by task id, whatever has become of the task
         self.agreement = Agreement(state, fail)
         self.limits = Limits(state, fail)
 
@@ -142,7 +142,7 @@ class Checks:
 
     def is_removed_task(self, task_id: str) -> bool:
         """Say whether a task was of a run that has been removed."""
-        run = self._runs_of.get(task_id)
+        run = self.runs_of.get(task_id)
         return run is not None and self.shadows[run].is_removed
 
     def _after_removal(self, changes: Any) -> None:
@@ -200,7 +200,7 @@ class Checks:
             changed = msgspec.json.decode(entry.changed)
             for task in changed.get("t", {}).values():  # also one made and removed in one batch
                 if "id" in task:
-                    self._runs_of[task["id"]] = run
+                    self.runs_of[task["id"]] = run
             found = changed.get("w", {}).get("s", status)
             if found is not None:
                 shadow.statuses.append((self.commits, WorkflowStatus(found)))
@@ -211,7 +211,7 @@ class Checks:
             before = shadow.tasks.get(seq)
             name = f"{task.reference_name}#{task.retry_count}"
             self.names[task.task_id] = f"R{shadow.number}.{name}"
-            self._runs_of[task.task_id] = rows.workflow.workflow_id
+            self.runs_of[task.task_id] = rows.workflow.workflow_id
             if before is None or before.status is not task.status:
                 self.transitions["task", before.status if before else "-", task.status] += 1
                 parts.append(f"{name} {task.status}")
