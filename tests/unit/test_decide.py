@@ -287,6 +287,34 @@ def test_a_timer_that_an_open_task_does_not_have_changes_nothing(kind: TimerKind
     assert not [c for c in changes if isinstance(c, PutTask | PutWorkflow | SetTimer)]
 
 
+def test_a_limit_that_another_node_still_has_in_memory_waits_for_the_later_one() -> None:
+    world = World()
+    world.define_task({"name": "g", "timeoutSeconds": 5, "responseTimeoutSeconds": 5})
+    graph = {"ref": "g", "type": "DAG", "dagTasks": [SIMPLE, {"ref": "b"}], "dagEdges": []}
+    world.define({"tasks": [graph]})
+    start = StartWorkflow(workflow_id=WORKFLOW_ID, name="main", definition="main@1", input=EMPTY)
+    world.submit(start)
+    run = world.runs[WORKFLOW_ID]
+    task_id = run.execution.latest_task("g").task_id
+    world.advance(START_MS + 3_000)
+    world.submit(report(run, "a", status=TaskStatus.FAILED_WITH_TERMINAL_ERROR))
+    world.advance(START_MS + 4_000)
+    world.submit(RetryWorkflow(workflow_id=WORKFLOW_ID))
+    stale = FireTimer(
+        workflow_id=WORKFLOW_ID,
+        task_id=task_id,
+        kind=TimerKind.TASK_TIMEOUT,
+        due_at_ms=START_MS + 5_000,
+    )
+
+    world.advance(START_MS + 8_999)
+    assert world.submit(stale) == []
+    assert run.execution.latest_task("g").status is TaskStatus.IN_PROGRESS
+
+    world.advance(START_MS + 9_000)
+    assert run.execution.latest_task("g").status is TaskStatus.TIMED_OUT
+
+
 def test_variables_that_are_too_large_fail_the_task_and_stay_as_they_were() -> None:
     text = "x" * VARIABLES_BYTES_MAX
     node = {"ref": "v", "type": "SET_VARIABLE", "in": {"big": "${workflow.input.text}"}}

@@ -9,7 +9,7 @@ from batuta.core.ending import finish
 from batuta.core.execution import Execution
 from batuta.core.graph import Node
 from batuta.core.limits.policy import SECOND_MS
-from batuta.core.limits.timers import kinds_of
+from batuta.core.limits.timers import earliest_ms, kinds_of
 from batuta.core.scope import task_output
 from batuta.core.settle import gather
 from batuta.core.tasks import start_late
@@ -259,7 +259,7 @@ def _time_out_task(draft: Draft, task: Task, kind: TimerKind) -> None:
     """Apply a limit whose timer fired; a poll timeout of a task in hand is moot."""
     node = draft.execution.graph.node_of(task)
     policy = node.policy
-    if kind not in kinds_of(task, policy):
+    if kind not in kinds_of(task, policy) or draft.now_ms < earliest_ms(kind, task, policy):
         return
     if kind is TimerKind.POLL_TIMEOUT:
         if task.task_id in draft.execution.leases:

@@ -25,3 +25,20 @@ def kinds_of(task: Task, policy: Policy) -> Iterator[TimerKind]:
     # A worker task has one only after it was given back once.
     if policy.timeout_ms and (task.queue is None or task.poll_count):
         yield TimerKind.TASK_TIMEOUT
+
+
+def earliest_ms(kind: TimerKind, task: Task, policy: Policy) -> int:
+    """Return the time before which a limit of a task is not over, by what the task says itself.
+
+    A node may have kept in memory a timer that another node has replaced by a later one, since
+    the task was opened again.
+    """
+    if kind is TimerKind.TOTAL_TIMEOUT:
+        return task.first_scheduled_at_ms + policy.total_timeout_ms
+    if kind is TimerKind.TASK_TIMEOUT and task.queue is not None:
+        return task.started_at_ms + policy.timeout_ms
+    if kind is TimerKind.TASK_TIMEOUT:
+        # Of an attempt the first one's time is the older of the two; of one that was opened again
+        # in place it is the time of that.
+        return max(task.scheduled_at_ms, task.first_scheduled_at_ms) + policy.timeout_ms
+    return 0
