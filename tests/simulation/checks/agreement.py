@@ -38,6 +38,7 @@ class _Run:
         self.compared: dict[int, TaskStatus] = {}  # payloads, by seq and at which status
         self.known: set[tuple[str, int]] = set()  # attempts that there were after the last commit
         self.is_behind = False  # the engine has stopped in between and goes on by itself
+        self.variables: Any = {}  # as they were before the last commit
 
 
 class Agreement:
@@ -75,6 +76,7 @@ class Agreement:
         if sum(entry.kind == "rerun" for entry in entries) > 1:
             self._give_up(run, "rerun-input: of several in one commit only the last is stored")
             return
+        known.variables = dict(known.machine.variables)
         try:
             for entry in entries:
                 self._take(known, rows, entry)
@@ -330,22 +332,29 @@ class Agreement:
                 self._fail("I20", why, run)
             if known.compared.get(seq) is not task.status:
                 known.compared[seq] = task.status
-                self._compare_payloads(rows, seq, made)
+                self._compare_payloads(known, rows, seq, made)
         if status.is_terminal:
             self._compare_end(machine, run, status)
 
-    def _compare_payloads(self, rows: Rows, seq: int, made: Made) -> None:
+    def _excuse_a_race(self, known: _Run) -> None:
+        """Which of the branches of one command came first nobody says; a variable tells it."""
+        if known.machine.variables != known.variables:
+            raise UncoveredError("race: was a variable set before it was read beside?")
+
+    def _compare_payloads(self, known: _Run, rows: Rows, seq: int, made: Made) -> None:
         run, kind = rows.workflow.workflow_id, made.node.type
         is_computed = kind in BEGIN and kind not in {"DYNAMIC", "FORK_JOIN", "FORK_JOIN_DYNAMIC"}
         if is_computed and made.status.is_terminal:
             output = self._payload(run, seq, "output")
             if made.status is not TaskStatus.CANCELED and output != made.output:
+                self._excuse_a_race(known)
                 why = f"{made.name} gave {output}, the reference says {made.output}"
                 self._fail("I20", why, run)
         if kind in BEGIN or kind in _LEAF_INPUTS or made.status is TaskStatus.SKIPPED:
             return
         given = self._payload(run, seq, "input")
         if given != made.input:
+            self._excuse_a_race(known)
             self._fail("I21", f"{made.name} got {given}, the reference says {made.input}", run)
 
     def _compare_end(self, machine: Machine, run: str, status: WorkflowStatus) -> None:
