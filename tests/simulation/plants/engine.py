@@ -14,7 +14,7 @@ from batuta.core.execution import Execution
 from batuta.model.change import Send, SetTimer
 from batuta.model.command import ChildEnded, ExpireLease
 from batuta.runtime import definitions, timers
-from batuta.runtime.commit import batch, committer, conclude, gather, handout
+from batuta.runtime.commit import batch, committer, conclude, gather, handout, load
 from batuta.store.base import Accepted
 from batuta.store.memory import decision, queue, store
 
@@ -326,6 +326,21 @@ def timers_never_read() -> Patch:
     return mock.patch.object(timers.Timers, "read", read)
 
 
+def late_try_decided_again() -> Patch:
+    """A command whose earlier try was stored late is decided once more."""
+
+    async def answer(self: Any, execution: Execution) -> None:
+        for submitted in self._holds[execution.workflow.workflow_id].waiting:
+            submitted.is_looked_up = True
+
+    return mock.patch.object(load.Loader, "_answer_what_is_stored", answer)
+
+
+def earlier_try_believed() -> Patch:
+    """What an earlier try has stored is taken for what the last one decided."""
+    return mock.patch.object(conclude.Concluder, "find_again", conclude.Concluder.conclude)
+
+
 ENGINE_PLANTS = (
     no_version_check,
     lease_not_compared,
@@ -354,4 +369,6 @@ ENGINE_PLANTS = (
     pins_kept,
     journal_forgets_tasks,
     timers_never_read,
+    late_try_decided_again,
+    earlier_try_believed,
 )

@@ -36,6 +36,12 @@ LEANS = {
     "rerun_keeps_the_next": Lean(scale="busy"),
     "rerun_leaves_the_join": Lean(scale="busy"),
     "memory_is_believed": Lean(node_count=2),
+    "late_try_decided_again": Lean(
+        {"": 0.0, "commit.late": 30.0, "worker.yield": 8.0}, node_count=2, scale="busy"
+    ),
+    "earlier_try_believed": Lean(
+        {"": 0.0, "commit.late": 30.0, "store.commit.after": 25.0}, node_count=2, scale="busy"
+    ),
 }
 
 
