@@ -13,7 +13,7 @@ import msgspec
 from batuta.model.error import StoreError, UnreadableError
 
 BUSY_WAIT_MS = 5_000  # for a person's own sqlite3 shell; our own threads never wait for a lock
-CACHE_KIB = 65_536  # pages of the database that the writer keeps in memory
+CACHE_KIB = 57_344  # pages of the database that the writer keeps in memory
 READER_CACHE_KIB = 16_384  # a reader's share: the runs that are worked on are in the engine's cache
 STATEMENTS_MAX = 200  # prepared statements kept; we have some forty
 
