@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 def begin(machine: "Machine", made: "Made") -> None:
     """Make the branches and the JOIN behind them; the fork itself is complete."""
     # The same names in each pass of a loop: what the run had when it came to the fork first.
-    machine.forks.setdefault(made.node.task_reference_name, not machine.forks)
+    own = made.node.task_reference_name
+    if machine.forks.get(own) is None:
+        machine.forks[own] = not machine.forks.keys() - {own}
     loops = set(made.place.loops)
     for other in machine.forks:
-        if other != made.node.task_reference_name and loops & set(machine.map.places[other].loops):
+        if other != own and loops & set(machine.map.places[other].loops):
             raise UncoveredError("fork-names: of two in one loop nobody says which was first")
     branches = _branches(machine, made)
     names = [branch.task_reference_name for branch in branches or []]
     is_taken = any(name + made.suffix in machine.latest for name in names)
     if branches is None or is_taken or len(set(names)) < len(names):
         machine.end(made, TaskStatus.FAILED)
+        machine.forks[own] = None  # it has named none
         return
     made.status = TaskStatus.COMPLETED
     made.is_followed = True

@@ -43,7 +43,8 @@ class Machine:
         self.commands = 0
         self.has_other_input = False  # than it had when it began
         self.is_delayed = False  # what begins now is another attempt, which nobody asked for
-        self.forks: dict[str, bool] = {}  # dynamic ones; whether they were the first
+        # Dynamic ones; whether they were the first, None for those that have failed.
+        self.forks: dict[str, bool | None] = {}
         self.correlation_id = correlation_id
         self._ended: deque[Made] = deque()
 

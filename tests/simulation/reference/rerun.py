@@ -181,6 +181,8 @@ def _cut_short(machine: "Machine", name: str) -> list[Made]:
 
 
 def _go_on(machine: "Machine", lost: list[Made], failed: list[Made]) -> None:
+    if any(_has_been_followed(machine, made) for made in failed):
+        raise UncoveredError("rerun-below: does what is behind a sub-workflow wait for it now?")
     machine.look_again()
     names = {made.name for made in lost}
     for made in failed:
@@ -198,6 +200,14 @@ def _go_on(machine: "Machine", lost: list[Made], failed: list[Made]) -> None:
         made = machine.schedule(place.node, suffix, place)
         if made is not None and fork is not None and place.node.type == "JOIN":
             made.joins = tuple(p.node.task_reference_name + suffix for p in fork.branches)
+
+
+def _has_been_followed(machine: "Machine", made: Made) -> bool:
+    """Say whether what is cut short had led on before: a sub-workflow that was revived."""
+    behind = machine.map.behind(made.place)
+    if behind is None or behind.type.endswith("JOIN"):
+        return False
+    return behind.task_reference_name + made.suffix in machine.latest
 
 
 def _is_let_through(machine: "Machine", made: Made) -> bool:
