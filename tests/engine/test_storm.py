@@ -9,7 +9,7 @@ import pytest
 from batuta.model.command import RestartWorkflow, TerminateWorkflow
 from batuta.model.error import StoreError
 from batuta.model.execution import TaskStatus, WorkflowStatus
-from batuta.runtime.commit.conclude import ATTEMPTS_MAX
+from batuta.runtime.commit.batch import ATTEMPTS_MAX
 from batuta.store.base import Batch, Committed, Stale
 from tests.engine.definitions import chain, child, fork, loop, simple, task_def, workflow
 from tests.engine.node import LIMIT_S, Clock, Counting, Node, OpenStore, report_of, running

@@ -9,9 +9,10 @@ import pytest
 
 from batuta.core.decide import decide
 from batuta.model.change import PutTask
-from batuta.model.command import FireTimer, LogTask, UpdateTask
+from batuta.model.command import DeleteWorkflow, FireTimer, LogTask, UpdateTask
 from batuta.model.error import ClosingError, NotFoundError, StoreError
 from batuta.model.execution import TaskStatus, WorkflowStatus
+from batuta.runtime.commit.batch import ATTEMPTS_MAX
 from batuta.store.base import Batch, Committed
 from tests.engine.definitions import chain, wait, workflow
 from tests.engine.node import LIMIT_S, Clock, Counting, Node, OpenStore, report_of, running, turns
@@ -28,9 +29,11 @@ class Faulty(Counting):
         self.fails_after: Callable[[Batch], bool] = lambda _batch: False
         self.comes_late: Callable[[Batch], bool] = lambda _batch: False
         self.fails_settled = 0
+        self.settled_until_failure = 0  # answers before the first of those failures
         self.may_settle = asyncio.Event()
         self.may_settle.set()
         self.is_late_at_load = False  # what comes late is written before a run is read, too
+        self.loads_until_late = 0
         self.has_late = asyncio.Event()
         self._late: list[Batch] = []
 
@@ -58,14 +61,17 @@ class Faulty(Counting):
 
     async def load(self, known: Any) -> Any:
         """Read runs, after what was late for them, if so planned."""
-        if self.is_late_at_load and self._late:
+        self.loads_until_late -= 1
+        if self.is_late_at_load and self._late and self.loads_until_late < 0:
             await super().commit(self._late.pop())
         return await self._store.load(known)
 
     async def settled(self, wanted: Any) -> list[bool]:
         """Answer, after some failures, and not before it may."""
         await self.may_settle.wait()
-        if self.fails_settled:
+        if self.settled_until_failure:
+            self.settled_until_failure -= 1
+        elif self.fails_settled:
             self.fails_settled -= 1
             raise StoreError("planned: no answer")
         answer: list[bool] = await self._store.settled(wanted)
@@ -195,6 +201,88 @@ async def test_a_report_behind_a_start_that_was_stored_late_is_about_what_is_sto
 
     assert (await reporting).is_terminal
     assert await node.status_of(workflow_id) is COMPLETED
+
+
+async def test_two_runs_that_are_read_again_after_an_error_are_looked_up_again(node: Node) -> None:
+    runs = [await node.start("one"), await node.start("one")]
+    polled = [await node.poll("step"), await node.poll("step")]
+    node.store.comes_late = once(has_decisions)
+    node.store.is_late_at_load = True
+    node.store.loads_until_late = 1  # not the first one, whose second look into the journal fails
+    node.store.settled_until_failure, node.store.fails_settled = 2, 1
+
+    await asyncio.gather(*(node.report(one, {"n": 1}, TaskStatus.IN_PROGRESS) for one in polled))
+
+    assert [(await node.engine.get(run)).workflow.version for run in runs] == [2, 2]
+
+
+async def test_a_command_that_waits_for_a_payload_is_looked_up_where_its_run_was_read_anew(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow_id = await node.start("one")
+    polled = await node.poll("step")
+    await node.report(polled, {"n": "x" * 100_000}, TaskStatus.IN_PROGRESS)
+    polled = await node.poll("step")
+    may_fetch, real = asyncio.Event(), node.engine._fetcher.fetch
+
+    async def fetch(*given: Any) -> None:
+        if node.store.has_late.is_set():
+            await may_fetch.wait()
+        await real(*given)
+
+    monkeypatch.setattr(node.engine._fetcher, "fetch", fetch)
+    node.store.comes_late = once(has_decisions)
+    line = LogTask(workflow_id=workflow_id, task_id=polled.task.task_id, line="beside it")
+    merged = report_of(polled, {"m": 1}, TaskStatus.IN_PROGRESS, is_merged=True)
+    committer = node.engine.committer
+    answers = [committer.submit(line), committer.submit(merged)]
+    await node.store.has_late.wait()
+    await turns(50)
+    may_fetch.set()
+
+    await asyncio.gather(*answers)
+
+    assert (await node.engine.get(workflow_id)).workflow.version == 4
+
+
+async def test_the_last_try_that_is_allowed_counts_when_it_is_stored(node: Node) -> None:
+    workflow_id = await node.start("one")
+    polled = await node.poll("step")
+    tries = [0]
+
+    def fails_before(batch: Batch) -> bool:
+        tries[0] += has_decisions(batch)
+        return has_decisions(batch) and tries[0] < ATTEMPTS_MAX
+
+    node.store.fails_before = fails_before
+    node.store.fails_after = once(has_decisions)
+    line = LogTask(workflow_id=workflow_id, task_id=polled.task.task_id, line="x")
+
+    await node.engine.control(line)
+
+    assert tries[0] == ATTEMPTS_MAX
+    assert len(await node.engine.logs(polled.task.task_id)) == 1
+
+
+@pytest.mark.parametrize("when", ["fails_after", "comes_late"])
+async def test_a_report_and_a_removal_of_unknown_outcome_are_answered_as_they_are_stored(
+    node: Node, when: str
+) -> None:
+    workflow_id = await node.start("one")
+    polled = await node.poll("step")
+    if when == "fails_after":
+        node.store.fails_before = once(has_decisions)
+        node.store.fails_after = once(has_decisions)
+    else:
+        node.store.comes_late = once(has_decisions)
+        node.store.is_late_at_load = True
+    removal = DeleteWorkflow(workflow_id=workflow_id, must_have_ended=False)
+
+    updated, _ = await asyncio.gather(node.report(polled, {"n": 1}), node.engine.control(removal))
+
+    assert updated.is_terminal
+    with pytest.raises(NotFoundError):
+        await node.engine.get(workflow_id)
 
 
 @WHEN

@@ -31,12 +31,15 @@ from batuta.model.change import (
     SetTimer,
 )
 from batuta.model.command import Command, StartWorkflow, UpdateReference
-from batuta.model.error import NotFoundError
+from batuta.model.error import BusyError, NotFoundError
 from batuta.model.execution import Task, Workflow
 from batuta.model.limit import split_part
 from batuta.runtime.commit.backlog import Backlog
 from batuta.runtime.queues import Waiter
 from batuta.store.base import Decision, Entry, RunChanges
+
+ATTEMPTS_MAX = 8  # decisions a command may cost when other nodes keep winning
+SEND_ATTEMPTS_MAX = 2  # of a stored Send: refused again it may be consumed, the next pass sees
 
 DecideFunction = Callable[..., Sequence[Change] | Needs]
 
@@ -55,7 +58,6 @@ class Submitted:
         "backlog",
         "command",
         "error",
-        "is_looked_up",
         "is_sure",
         "needs_rounds",
         "poll_worker",
@@ -65,6 +67,7 @@ class Submitted:
         "size_bytes",
         "task",
         "task_id",
+        "tried",
         "versions_unknown",
     )
 
@@ -92,13 +95,27 @@ class Submitted:
         self.backlog: Backlog | None = None  # that it is counted in until its answer
         self.size_bytes = 0  # with so many
         self.is_sure = False  # decided on a run that was read after the command had come
-        # Its run's versions that it may have become, or may yet: of commits without an outcome.
+        # Of commits without an outcome: the versions of its run that it may have become, or may
+        # yet, and the run as the last of them would have left it.
         self.versions_unknown: tuple[int, ...] = ()
-        self.is_looked_up = True  # False until the journal was asked for those once more
+        self.tried: Execution | None = None
         # The task it is about (of an UpdateReference once decided), and how it stood when the
         # answer became true: the run itself moves on before the caller looks.
         self.task_id: str = getattr(command, "task_id", None) or ""
         self.task: Task | None = None
+
+    @property
+    def is_worn_out(self) -> bool:
+        """True when it is not decided any more; what an earlier try has stored is answered."""
+        limit = ATTEMPTS_MAX if self.send_id is None else SEND_ATTEMPTS_MAX
+        return self.attempts >= limit
+
+    def may_be_in(self, version: int) -> bool:
+        """Say whether an earlier try may be in its run at this version: then look it up.
+
+        A version beyond may yet be taken by an earlier try, which then refuses this one.
+        """
+        return any(known <= version for known in self.versions_unknown)
 
     def resolve(self, execution: Execution) -> None:
         """Tell the caller what became of the command."""
@@ -116,6 +133,11 @@ class Submitted:
         if self.poll_worker is not None:
             self.poll_worker.resolve([])
         self.resolve(execution)
+
+    def refuse_at_last(self) -> None:
+        """Tell the caller that it was decided too often."""
+        run = repr(self.command.workflow_id)
+        self.refuse(BusyError(f"workflow {run} is changed by others too often; try again"))
 
     def refuse(self, error: Exception) -> None:
         """Tell the caller why it was not done; a poll that came with it ends empty."""
@@ -278,6 +300,7 @@ class Unit:
                 version = versions.get(submitted.request_id)
                 if version is not None:
                     submitted.versions_unknown += (version,)
+                    submitted.tried = share.execution
 
     def dissolve(self) -> None:
         """Let the runs go once all callers are told.

@@ -23,9 +23,9 @@ from batuta.model.command import Command
 from batuta.model.error import StoreError
 from batuta.runtime.clock import pause
 from batuta.runtime.commit.backlog import Backlog, payload_bytes
-from batuta.runtime.commit.batch import DecideFunction, Share, Submitted, Unit
+from batuta.runtime.commit.batch import ATTEMPTS_MAX, DecideFunction, Share, Submitted, Unit
 from batuta.runtime.commit.cache import Cache
-from batuta.runtime.commit.conclude import ATTEMPTS_MAX, Concluder
+from batuta.runtime.commit.conclude import Concluder
 from batuta.runtime.commit.flight import ClaimWanted, Flight, Touching
 from batuta.runtime.commit.gather import Gatherer
 from batuta.runtime.commit.handout import Handout

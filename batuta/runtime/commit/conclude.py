@@ -7,14 +7,11 @@ import logging
 from collections.abc import Callable
 
 from batuta.model.command import ExpireLease
-from batuta.model.error import BusyError, StoreError
+from batuta.model.error import StoreError
 from batuta.runtime.commit.batch import Share, Submitted, Unit
 from batuta.runtime.commit.cache import Cache
 from batuta.runtime.commit.gather import Holds
 from batuta.runtime.queues import Queues
-
-ATTEMPTS_MAX = 8  # decisions a command may cost when other nodes keep winning
-SEND_ATTEMPTS_MAX = 2  # of a stored Send: refused again it may be consumed, the next pass sees
 
 _log = logging.getLogger(__name__)
 
@@ -141,13 +138,10 @@ class Concluder:
             for submitted in share.commands:
                 submitted.attempts += 1
                 submitted.error = None
-                submitted.is_looked_up = not submitted.versions_unknown
                 submitted.answers.clear()
                 submitted.needs_rounds = 0  # of each decision: those before it lacked the same
-                limit = ATTEMPTS_MAX if submitted.send_id is None else SEND_ATTEMPTS_MAX
-                if submitted.attempts >= limit:
-                    others = f"workflow {workflow_id!r} is changed by others too often; try again"
-                    submitted.refuse(BusyError(others))
+                if submitted.is_worn_out and not submitted.versions_unknown:
+                    submitted.refuse_at_last()
                 else:
                     again.append(submitted)
             hold = self._holds[workflow_id]

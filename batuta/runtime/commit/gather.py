@@ -97,7 +97,7 @@ class Gatherer:
         workflow_id = submitted.command.workflow_id
         hold = self.holds.get(workflow_id)
         share = flight.shares.get(workflow_id)
-        is_free = share is not None and submitted.is_looked_up
+        is_free = share is not None and not _is_to_look_up(submitted, share.version_from)
         if hold is not None and (hold.count > 1 or not is_free):
             hold.waiting.append(submitted)
             return
@@ -118,9 +118,9 @@ class Gatherer:
         None also for a command that may be stored already: the loader looks.
         """
         command = submitted.command
-        if not submitted.is_looked_up:
-            return None
         execution = self._cache.get(command.workflow_id)
+        if execution is not None and _is_to_look_up(submitted, execution.workflow.version):
+            return None
         if execution is None and isinstance(command, StartWorkflow) and not submitted.attempts:
             graph = self._fetcher.definitions.graph_in_memory(command.definition)
             if graph is not None and submitted.send_id is None:
@@ -243,3 +243,9 @@ class Gatherer:
             queue = self._queues.get(task.queue)
             queue.note_poll(waiter.worker_id, now_ms)
             flight.followers.append((queue, submitted))
+
+
+def _is_to_look_up(submitted: Submitted, version: int) -> bool:
+    """Say whether the loader has to answer a command, or to see whether it is stored."""
+    is_tried = bool(submitted.versions_unknown)
+    return is_tried and (submitted.is_worn_out or submitted.may_be_in(version))

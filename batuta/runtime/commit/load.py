@@ -98,9 +98,10 @@ class Loader:
             found = loaded.get(workflow_id)
             if found is not None:
                 execution = await self._brought_up(behind.get(workflow_id), found)
-                await self._answer_what_is_stored(execution)
+                await self._answer_what_is_stored(workflow_id, execution)
                 self._cache.put(execution)
                 continue
+            await self._answer_what_is_stored(workflow_id, None)
             start = _first_start(self._holds[workflow_id].waiting)
             if start is None:
                 missing = NotFoundError(f"no workflow {workflow_id!r}")
@@ -108,33 +109,47 @@ class Loader:
             else:
                 graph = await definitions.graph(start.definition)
                 self._cache.put(new_execution(start, graph))
-                for submitted in self._holds[workflow_id].waiting:
-                    submitted.is_looked_up = True
 
-    async def _answer_what_is_stored(self, execution: Execution) -> None:
+    async def _answer_what_is_stored(self, workflow_id: str, execution: Execution | None) -> None:
         """Answer the waiting commands that an earlier try, which came late, has stored.
 
         Decided again they would be done twice. A version up to the loaded one is what it is for
         good; a later one may yet be taken by an earlier try, which then refuses this one.
+
+        Args:
+            execution: The run as loaded; None when it is not there: not yet, or removed since.
         """
-        workflow_id, version = execution.workflow.workflow_id, execution.workflow.version
         waiting = self._holds[workflow_id].waiting
-        asking = [submitted for submitted in waiting if not submitted.is_looked_up]
-        if not asking:
-            return
-        tries = [(one, known) for one in asking for known in one.versions_unknown]
-        tries = [(one, known) for one, known in tries if known <= version]
-        are_stored = await self._store.settled(
-            [(workflow_id, known, one.request_id) for one, known in tries]
-        )
-        stored = {one for (one, _), is_stored in zip(tries, are_stored, strict=True) if is_stored}
+        asking = [one for one in waiting if one.versions_unknown]
+        stored = await self._stored(workflow_id, asking, execution)
         for submitted in asking:
-            later = tuple(known for known in submitted.versions_unknown if known > version)
-            submitted.versions_unknown = later
-            submitted.is_looked_up = True
-            if submitted in stored:
+            if execution is not None:
+                version = execution.workflow.version
+                later = tuple(known for known in submitted.versions_unknown if known > version)
+                submitted.versions_unknown = later
+            ran = execution or submitted.tried
+            if submitted in stored and ran is not None:
                 waiting.remove(submitted)
-                submitted.resolve_late(execution)
+                submitted.resolve_late(ran)
+            elif submitted.is_worn_out:
+                waiting.remove(submitted)
+                submitted.refuse_at_last()
+
+    async def _stored(
+        self, workflow_id: str, asking: list[Submitted], execution: Execution | None
+    ) -> set[Submitted]:
+        """Ask the journal, which outlives the run, which commands are in it."""
+        tries = [
+            (one, known)
+            for one in asking
+            for known in one.versions_unknown
+            if execution is None or known <= execution.workflow.version
+        ]
+        if not tries:
+            return set()
+        wanted = [(workflow_id, known, one.request_id) for one, known in tries]
+        are_stored = await self._store.settled(wanted)
+        return {one for (one, _), is_stored in zip(tries, are_stored, strict=True) if is_stored}
 
     async def _brought_up(self, behind: Execution | None, found: Loaded) -> Execution:
         """Return the run as stored: what is newer laid over memory's, or all of it."""

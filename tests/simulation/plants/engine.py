@@ -329,9 +329,9 @@ def timers_never_read() -> Patch:
 def late_try_decided_again() -> Patch:
     """A command whose earlier try was stored late is decided once more."""
 
-    async def answer(self: Any, execution: Execution) -> None:
-        for submitted in self._holds[execution.workflow.workflow_id].waiting:
-            submitted.is_looked_up = True
+    async def answer(self: Any, workflow_id: str, _execution: Any) -> None:
+        for submitted in self._holds[workflow_id].waiting:
+            submitted.versions_unknown = ()
 
     return mock.patch.object(load.Loader, "_answer_what_is_stored", answer)
 
