@@ -6,7 +6,8 @@ While that batch syncs the next is decided, over other runs only (PIPELINE_DEPTH
 batch at a time and its later commands wait in their order. Nobody is told anything before the
 batch is durable. A run that must be loaded, or a command that needs something fetched, leaves
 the batch to the others and comes back. A refused (stale) decision is dropped from memory, loaded
-and decided again; after an unknown outcome the journal is asked what became of it.
+and decided again; after an unknown outcome the journal is asked what became of it, then and
+whenever the run is read anew: the batch may come late (design 013).
 
 Every wake-up is a call of ``wake``; the once-a-second timer loop calls it too.
 """
