@@ -1,102 +1,20 @@
 """A store in trouble: unknown outcomes, poison decisions, and a node that drains."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
 import pytest
 
 from batuta.core.decide import decide
-from batuta.model.change import PutTask
-from batuta.model.command import DeleteWorkflow, FireTimer, LogTask, UpdateTask
+from batuta.model.command import FireTimer, LogTask
 from batuta.model.error import ClosingError, NotFoundError, StoreError
 from batuta.model.execution import TaskStatus, WorkflowStatus
-from batuta.runtime.commit.batch import ATTEMPTS_MAX
-from batuta.store.base import Batch, Committed
 from tests.engine.definitions import chain, wait, workflow
 from tests.engine.node import LIMIT_S, Clock, Counting, Node, OpenStore, report_of, running, turns
+from tests.engine.outcome.faulty import Faulty, has_decisions, once, runs_of
 
 COMPLETED = WorkflowStatus.COMPLETED
-
-
-class Faulty(Counting):
-    """A store that fails some commits: before they are written, or after, or writes them late."""
-
-    def __init__(self, store: Any) -> None:
-        super().__init__(store)
-        self.fails_before: Callable[[Batch], bool] = lambda _batch: False
-        self.fails_after: Callable[[Batch], bool] = lambda _batch: False
-        self.comes_late: Callable[[Batch], bool] = lambda _batch: False
-        self.fails_settled = 0
-        self.settled_until_failure = 0  # answers before the first of those failures
-        self.may_settle = asyncio.Event()
-        self.may_settle.set()
-        self.is_late_at_load = False  # what comes late is written before a run is read, too
-        self.loads_until_late = 0
-        self.has_late = asyncio.Event()
-        self._late: list[Batch] = []
-
-    async def commit(self, batch: Batch) -> Committed:
-        """Write the batch, or not, and raise, or not."""
-        if self.comes_late(batch):
-            self._late.append(msgspec.structs.replace(batch, claims=[], touches=[]))
-            self.has_late.set()
-            raise StoreError("planned: the connection broke, and the batch is written later")
-        if batch.decisions and self._late:
-            await super().commit(self._late.pop())
-        if self.fails_before(batch):
-            raise StoreError("planned: nothing was written")
-        committed: Committed = await super().commit(batch)
-        if self.fails_after(batch):
-            raise StoreError("planned: all was written")
-        return committed
-
-    def late_task(self) -> tuple[str, str]:
-        """Return the run and the task of a start that is yet to be written."""
-        [batch] = self._late
-        [run] = batch.decisions[0].runs
-        [task] = [change.task for change in run.changes if isinstance(change, PutTask)]
-        return run.workflow_id, task.task_id
-
-    async def load(self, known: Any) -> Any:
-        """Read runs, after what was late for them, if so planned."""
-        self.loads_until_late -= 1
-        if self.is_late_at_load and self._late and self.loads_until_late < 0:
-            await super().commit(self._late.pop())
-        return await self._store.load(known)
-
-    async def settled(self, wanted: Any) -> list[bool]:
-        """Answer, after some failures, and not before it may."""
-        await self.may_settle.wait()
-        if self.settled_until_failure:
-            self.settled_until_failure -= 1
-        elif self.fails_settled:
-            self.fails_settled -= 1
-            raise StoreError("planned: no answer")
-        answer: list[bool] = await self._store.settled(wanted)
-        return answer
-
-
-def once(applies: Callable[[Batch], bool] = lambda _batch: True) -> Callable[[Batch], bool]:
-    """Fail the first batch to which this applies."""
-    left = [1]
-
-    def fails(batch: Batch) -> bool:
-        if left[0] and applies(batch):
-            left[0] = 0
-            return True
-        return False
-
-    return fails
-
-
-def has_decisions(batch: Batch) -> bool:
-    return bool(batch.decisions)
-
-
-def runs_of(batch: Batch) -> set[str]:
-    return {run.workflow_id for decision in batch.decisions for run in decision.runs}
 
 
 @pytest.fixture
@@ -120,169 +38,6 @@ async def test_a_start_of_unknown_outcome_happens_once(node: Node, when: str) ->
     assert (await node.engine.get(workflow_id)).workflow.version == 1
     assert sum((await node.store.counts()).values()) == 1
     assert len(await node.engine.poll("step", count=5, wait_ms=0)) == 1
-
-
-async def test_a_task_that_an_earlier_try_has_put_into_its_queue_has_one_holder(
-    node: Node,
-) -> None:
-    await node.polls_nothing("step")
-    node.store.comes_late = once(has_decisions)
-    node.store.may_settle.clear()
-    start = asyncio.create_task(node.start("one"))
-    await node.store.has_late.wait()  # its first try is on its way, without a poller
-    poller = asyncio.create_task(node.poll("step"))
-    await turns()
-    node.store.fails_after = once(has_decisions)  # the second try finds the first one stored
-    node.store.may_settle.set()
-
-    workflow_id = await start
-
-    polled = await poller
-    assert polled.workflow.workflow_id == workflow_id
-    [lease] = (await node.store.load([(workflow_id, 0)]))[workflow_id].leases
-    assert lease == polled.lease, "what a poll was answered with is on disk"
-    assert await node.engine.poll("step", count=5, wait_ms=0) == []
-    await node.report(polled)
-    assert await node.status_of(workflow_id) is COMPLETED
-
-
-@pytest.mark.parametrize("is_late_at_load", [False, True])
-async def test_a_give_back_that_was_stored_late_is_not_done_again(
-    node: Node,
-    is_late_at_load: bool,  # noqa: FBT001  a parameter of the test
-) -> None:
-    workflow_id = await node.start("one")
-    polled = await node.poll("step")
-    node.store.is_late_at_load = is_late_at_load
-    node.store.comes_late = once(has_decisions)
-
-    updated = await node.report(polled, {"n": 1}, TaskStatus.IN_PROGRESS)
-
-    assert not updated.is_terminal
-    assert (await node.engine.get(workflow_id)).workflow.version == 2, "done twice it were 3"
-    again = await node.poll("step")
-    assert again.lease.poll_count == 2
-    await node.report(again, {"n": 2})
-    assert await node.status_of(workflow_id) is COMPLETED
-
-
-async def test_what_came_with_a_give_back_that_was_stored_late_is_answered(node: Node) -> None:
-    workflow_id = await node.start("one")
-    polled = await node.poll("step")
-    node.store.is_late_at_load = True
-    node.store.comes_late = once(has_decisions)
-    back = node.report(polled, {"n": 1}, TaskStatus.IN_PROGRESS)
-    line = LogTask(workflow_id=workflow_id, task_id=polled.task.task_id, line="beside it")
-
-    await asyncio.gather(back, node.engine.control(line))
-
-    assert (await node.engine.get(workflow_id)).workflow.version == 3
-    [entry] = await node.engine.logs(polled.task.task_id)
-    assert entry.line == "beside it"
-
-
-async def test_a_report_behind_a_start_that_was_stored_late_is_about_what_is_stored(
-    node: Node,
-) -> None:
-    await node.polls_nothing("step")
-    node.store.comes_late = once(has_decisions)
-    node.store.may_settle.clear()
-    start = asyncio.create_task(node.start("one"))
-    await node.store.has_late.wait()
-    workflow_id, task_id = node.store.late_task()
-    report = UpdateTask(workflow_id=workflow_id, task_id=task_id, status=TaskStatus.COMPLETED)
-    reporting = asyncio.create_task(node.engine.update(report))
-    await turns()
-    node.clock.move(1)  # tried again, the start would give its task another id
-    node.store.fails_after = once(has_decisions)
-    node.store.may_settle.set()
-
-    assert await start == workflow_id
-
-    assert (await reporting).is_terminal
-    assert await node.status_of(workflow_id) is COMPLETED
-
-
-async def test_two_runs_that_are_read_again_after_an_error_are_looked_up_again(node: Node) -> None:
-    runs = [await node.start("one"), await node.start("one")]
-    polled = [await node.poll("step"), await node.poll("step")]
-    node.store.comes_late = once(has_decisions)
-    node.store.is_late_at_load = True
-    node.store.loads_until_late = 1  # not the first one, whose second look into the journal fails
-    node.store.settled_until_failure, node.store.fails_settled = 2, 1
-
-    await asyncio.gather(*(node.report(one, {"n": 1}, TaskStatus.IN_PROGRESS) for one in polled))
-
-    assert [(await node.engine.get(run)).workflow.version for run in runs] == [2, 2]
-
-
-async def test_a_command_that_waits_for_a_payload_is_looked_up_where_its_run_was_read_anew(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    workflow_id = await node.start("one")
-    polled = await node.poll("step")
-    await node.report(polled, {"n": "x" * 100_000}, TaskStatus.IN_PROGRESS)
-    polled = await node.poll("step")
-    may_fetch, real = asyncio.Event(), node.engine._fetcher.fetch
-
-    async def fetch(*given: Any) -> None:
-        if node.store.has_late.is_set():
-            await may_fetch.wait()
-        await real(*given)
-
-    monkeypatch.setattr(node.engine._fetcher, "fetch", fetch)
-    node.store.comes_late = once(has_decisions)
-    line = LogTask(workflow_id=workflow_id, task_id=polled.task.task_id, line="beside it")
-    merged = report_of(polled, {"m": 1}, TaskStatus.IN_PROGRESS, is_merged=True)
-    committer = node.engine.committer
-    answers = [committer.submit(line), committer.submit(merged)]
-    await node.store.has_late.wait()
-    await turns(50)
-    may_fetch.set()
-
-    await asyncio.gather(*answers)
-
-    assert (await node.engine.get(workflow_id)).workflow.version == 4
-
-
-async def test_the_last_try_that_is_allowed_counts_when_it_is_stored(node: Node) -> None:
-    workflow_id = await node.start("one")
-    polled = await node.poll("step")
-    tries = [0]
-
-    def fails_before(batch: Batch) -> bool:
-        tries[0] += has_decisions(batch)
-        return has_decisions(batch) and tries[0] < ATTEMPTS_MAX
-
-    node.store.fails_before = fails_before
-    node.store.fails_after = once(has_decisions)
-    line = LogTask(workflow_id=workflow_id, task_id=polled.task.task_id, line="x")
-
-    await node.engine.control(line)
-
-    assert tries[0] == ATTEMPTS_MAX
-    assert len(await node.engine.logs(polled.task.task_id)) == 1
-
-
-@pytest.mark.parametrize("when", ["fails_after", "comes_late"])
-async def test_a_report_and_a_removal_of_unknown_outcome_are_answered_as_they_are_stored(
-    node: Node, when: str
-) -> None:
-    workflow_id = await node.start("one")
-    polled = await node.poll("step")
-    if when == "fails_after":
-        node.store.fails_before = once(has_decisions)
-        node.store.fails_after = once(has_decisions)
-    else:
-        node.store.comes_late = once(has_decisions)
-        node.store.is_late_at_load = True
-    removal = DeleteWorkflow(workflow_id=workflow_id, must_have_ended=False)
-
-    updated, _ = await asyncio.gather(node.report(polled, {"n": 1}), node.engine.control(removal))
-
-    assert updated.is_terminal
-    with pytest.raises(NotFoundError):
-        await node.engine.get(workflow_id)
 
 
 @WHEN
