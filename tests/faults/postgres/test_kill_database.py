@@ -35,6 +35,7 @@ LATE_SYNC = ("-c", "synchronous_commit=off", "-c", "wal_writer_delay=10s")
 pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.timeout(120 + 8 * KILLS)]
 
 _RUNS = "SELECT replace(id::text, '-', '') AS id, status FROM workflow"
+_OPEN = "SELECT count(*) FROM workflow WHERE status IN ('RUNNING', 'PAUSED')"
 _TASKS = """
 SELECT replace(task_id::text, '-', '') AS id, doc, output,
     replace(workflow_id::text, '-', '') AS run
@@ -170,13 +171,20 @@ async def _rows(url: str) -> tuple[set[str], dict[str, Any], set[str]]:
 
 
 async def _until_ended(url: str) -> None:
+    async with asyncio.timeout(END_S):
+        while await _open_count(url) != 0:  # noqa: ASYNC110  of another process
+            await asyncio.sleep(0.1)
+
+
+async def _open_count(url: str) -> int | None:
+    """Return how many runs are open; None while the database deals with what was killed."""
     import asyncpg
 
-    connection = await asyncpg.connect(url)
-    statement = "SELECT count(*) FROM workflow WHERE status IN ('RUNNING', 'PAUSED')"
     try:
-        async with asyncio.timeout(END_S):
-            while await connection.fetchval(statement):  # noqa: ASYNC110  of another process
-                await asyncio.sleep(0.1)
-    finally:
-        await connection.close()
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetchval(_OPEN)
+        finally:
+            await connection.close()
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return None
