@@ -205,7 +205,7 @@ def _go_on(machine: "Machine", lost: list[Made], failed: list[Made]) -> None:
 def _has_been_followed(machine: "Machine", made: Made) -> bool:
     """Say whether what is cut short had led on before: a sub-workflow that was revived."""
     behind = machine.map.behind(made.place)
-    if behind is None or behind.type.endswith("JOIN"):
+    if behind is None or behind.type in {"JOIN", "EXCLUSIVE_JOIN"}:
         return False
     return behind.task_reference_name + made.suffix in machine.latest
 
