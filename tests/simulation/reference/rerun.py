@@ -53,6 +53,8 @@ def _from_task(machine: "Machine", origin: Made, task_input: Given | None) -> No
     for made in lost:
         machine.forget(made)
     machine.status = WorkflowStatus.RUNNING
+    if any(_is_fork(made) for made in lost) and any(_is_fork(made) for made in machine.made):
+        raise UncoveredError("fork-names: of one that is rerun, where another one stays")
     _turn_back(machine, lost)
     again = _like(machine, origin)
     if task_input is not None:
@@ -208,6 +210,10 @@ def _has_been_followed(machine: "Machine", made: Made) -> bool:
     if behind is None or behind.type in {"JOIN", "EXCLUSIVE_JOIN"}:
         return False
     return behind.task_reference_name + made.suffix in machine.latest
+
+
+def _is_fork(made: Made) -> bool:
+    return made.node.type == "FORK_JOIN_DYNAMIC"
 
 
 def _is_let_through(machine: "Machine", made: Made) -> bool:
