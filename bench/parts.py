@@ -8,6 +8,7 @@ import uvloop
 
 from bench.door import poll, start, streams
 from bench.load import (
+    bare,
     facts,
     finished_runs,
     growth,
@@ -29,6 +30,10 @@ class Part(msgspec.Struct, frozen=True):
     count: int = 0
     """How many by default; 0: it takes no count. Large ones are asked for."""
     count_large: int = 0
+
+
+def _machine(_folder: Path, scale: float, _count: int) -> Figures:
+    return bare.measure(scale)
 
 
 def _facts(folder: Path, _scale: float, _count: int) -> Figures:
@@ -82,6 +87,7 @@ def _finished_runs(folder: Path, _scale: float, count: int) -> Figures:
 PARTS = {
     part.name: part
     for part in (
+        Part("machine", "bare requests and plain Python: how fast the machine is now", _machine),
         Part("inprocess", "one step, ten steps, an idle chain, one commit", _inprocess),
         Part("alone", "fan-outs, a tree and a loop, one run at a time", _alone),
         Part("growth", "a completion in runs of 100 and of 10,000 tasks", _growth),
