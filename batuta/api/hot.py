@@ -7,7 +7,7 @@ silence, so the connection is looked at just before the answer.
 """
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from batuta.api.body import (
     task_result_decoder,
     to_word,
 )
+from batuta.api.dispatch.watch import Watch
 from batuta.api.external.payload import external_start, external_update
 from batuta.api.request import (
     NO_CONTENT,
@@ -148,7 +149,7 @@ def _check_worker_id(parameter: str, worker_id: str | None) -> None:
 
 
 async def _take(request: Request, *, count: int, wait_ms: int) -> list[Polled]:
-    """Poll without waiting, and wait, watching the connection, only if nothing was there."""
+    """Poll, watching the connection while it waits."""
     engine = request.engine
     if engine.is_draining:
         return []
@@ -157,34 +158,38 @@ async def _take(request: Request, *, count: int, wait_ms: int) -> list[Polled]:
     domain, worker_id = request.text("domain"), request.text("workerid")
     _check_worker_id("workerid", worker_id)
     to_word(domain, "domain")
-    polled = await engine.poll(
-        task_type, domain=domain, worker_id=worker_id, count=count, wait_ms=0
+    polling = engine.poll(
+        task_type, domain=domain, worker_id=worker_id, count=count, wait_ms=wait_ms
     )
-    if not polled and wait_ms:
-        waiting = asyncio.ensure_future(
-            engine.poll(task_type, domain=domain, worker_id=worker_id, count=count, wait_ms=wait_ms)
-        )
-        polled = await _unless_gone(request, waiting)
-    if polled:
-        await _keep_if_connected(request, polled)
-    return polled
+    return await _unless_gone(request, polling)
 
 
-async def _unless_gone(request: Request, waiting: "asyncio.Future[list[Polled]]") -> list[Polled]:
-    """Wait for the poll; take it back when the client hangs up or the server stops."""
-    watch = asyncio.ensure_future(request.receive())
+async def _unless_gone(
+    request: Request, polling: "Coroutine[Any, Any, list[Polled]]"
+) -> list[Polled]:
+    """Poll in this task; when the client hangs up, leave the queue or give the tasks back.
+
+    Raises:
+        ClientGoneError: It has hung up.
+    """
+    task = asyncio.current_task()
+    assert task is not None, "a request runs in a task"
+    watch = Watch(request.receive, task.cancel)
+    if watch.has_heard():
+        polling.close()
+        raise ClientGoneError("the client hung up before it polled")
     try:
-        both: set[asyncio.Future[Any]] = {waiting, watch}
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if waiting.done():
-            return waiting.result()
-        raise ClientGoneError("the client hung up while it polled")
+        polled = await polling
+    except asyncio.CancelledError:
+        if not watch.is_over or task.uncancel():
+            raise
+        raise ClientGoneError("the client hung up while it polled") from None
     finally:
-        watch.cancel()
-        if not waiting.done():
-            waiting.cancel()
-            with suppress(asyncio.CancelledError):
-                await request.engine.give_back(await waiting)
+        watch.close()
+    if polled and watch.has_heard():
+        await request.engine.give_back(polled)
+        raise ClientGoneError("the client hung up; its tasks were given back")
+    return polled
 
 
 async def _keep_if_connected(request: Request, polled: list[Polled]) -> None:

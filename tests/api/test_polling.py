@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from batuta.api.hot import is_gone
 from batuta.runtime.engine import Engine
 from batuta.runtime.queues import LOCAL_WORKER
@@ -114,6 +116,26 @@ async def test_a_task_whose_client_has_gone_is_given_back(client: Client) -> Non
 
     answer = await client.ask("GET /api/tasks/poll/batch/a?timeout=5000")
     assert len(answer.json) == 1
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_task_is_given_back_when_its_client_goes_in_the_turn_it_is_given(
+    client: Client, engine: Engine, *, is_first: bool
+) -> None:
+    await started(client)
+    given = await engine.poll("a")
+    gone = asyncio.Event()
+    poll = asyncio.create_task(client.call("GET /api/tasks/poll/batch/a?timeout=5000", gone=gone))
+    await until(lambda: waiting(engine) == 1)
+    waiter = engine.committer.queues.get("a").next_waiter()
+    assert waiter is not None
+    waiter.is_reserved = True
+
+    for step in (gone.set, lambda: waiter.resolve(given))[:: 1 if is_first else -1]:
+        step()
+
+    assert await poll is None
+    assert (await polled(client))["taskId"] == given[0].task.task_id
 
 
 async def test_the_next_task_of_an_update_v2_whose_client_has_gone_is_given_back(
