@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.load.machine import ForeignCpu, describe
+from bench.machine.described import ForeignCpu, describe
 from bench.parts import PARTS, Figures
 
 # What part 3 of the plan asks for of a quiet machine of two cores: at least, or at most.

@@ -8,7 +8,6 @@ import uvloop
 
 from bench.door import poll, start, streams
 from bench.load import (
-    bare,
     facts,
     finished_runs,
     growth,
@@ -17,6 +16,7 @@ from bench.load import (
     inprocess,
     open_runs,
 )
+from bench.machine import bare
 
 Figures = dict[str, float]
 

@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.load.machine import describe
 from bench.load.server import Server
+from bench.machine.described import describe
 from bench.peers import install, servers
 from bench.peers.install import AbsentError
 from bench.peers.subject import Workload, measure

@@ -13,7 +13,7 @@ from typing import Any, Self
 import msgspec
 import psutil
 
-from bench.load.machine import busy_s
+from bench.machine.described import busy_s
 
 FAN_OUTS = (100, 1_000)
 ANSWER_S = 120  # of a phase; the slowest takes some ten seconds

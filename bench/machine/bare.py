@@ -4,7 +4,7 @@ The speed of a rented machine changes by the hour with what else its host does. 
 what a figure taken beside them is worth: requests to a server that reads JSON and answers JSON and
 does nothing else, with the client and the cores of the HTTP figures; and plain Python.
 
-python -m bench.load.bare       serve on a free port, printing it; the part starts it so
+python -m bench.machine.bare       serve on a free port, printing it; the part starts it so
 """
 
 import asyncio
@@ -82,7 +82,7 @@ def _cores(server_pid: int) -> Iterator[None]:
 def measure(scale: float) -> dict[str, float]:
     """Return one pass of both yardsticks."""
     requests, loops = max(int(REQUESTS * scale), 100), max(int(LOOPS * scale), 1_000)
-    command = [sys.executable, "-m", "bench.load.bare"]
+    command = [sys.executable, "-m", "bench.machine.bare"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
