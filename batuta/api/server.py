@@ -16,7 +16,7 @@ import msgspec
 from batuta.api.dispatch.mount import Mount, Mounts, PassOnError
 from batuta.api.dispatch.page import API, Origins, answer_preflight, check_page, shown_to
 from batuta.api.dispatch.router import VALUE_CHARACTERS_MAX, Router
-from batuta.api.dispatch.stream import NOSNIFF, stream
+from batuta.api.dispatch.whole import send_at_once, send_by_messages
 from batuta.api.external.location import UPLOADS_PATH
 from batuta.api.request import (
     ClientGoneError,
@@ -116,9 +116,9 @@ def create_app(
             _log.exception("%s %s failed", scope["method"], scope["path"])
             reply = _error_body(500, "INTERNAL", _BUG)
         if welcome:
-            headers = (*reply.headers, *shown_to(welcome))
-            reply = msgspec.structs.replace(reply, headers=headers)
-        await (_send(send, reply) if reply.chunks is None else stream(receive, send, reply))
+            reply = msgspec.structs.replace(reply, headers=(*reply.headers, *shown_to(welcome)))
+        if not send_at_once(scope, send, reply):
+            await send_by_messages(receive, send, reply)
 
     return app
 
@@ -287,19 +287,6 @@ def _fault_body(fault: Fault) -> FaultBody:
     elif not isinstance(value, int | float | bool):
         value = None
     return FaultBody(fault.path, fault.message, value)
-
-
-async def _send(send: Send, reply: Reply) -> None:
-    headers: list[tuple[bytes, bytes]] = []
-    if reply.status != 204:  # which has neither body nor length
-        headers.append((b"content-length", str(len(reply.body)).encode()))
-    if reply.media is not None:
-        headers.append((b"content-type", reply.media))
-        headers.append(NOSNIFF)
-    headers.extend(reply.headers)
-    start = {"type": "http.response.start", "status": reply.status, "headers": headers}
-    await send(start)
-    await send({"type": "http.response.body", "body": reply.body})
 
 
 async def _answer_other(scope: Message, receive: Receive, send: Send) -> None:

@@ -79,6 +79,7 @@ def make_server(
         access_log=False,
         server_header=False,
         date_header=False,
+        proxy_headers=False,  # nothing here asks who the client of a proxy is, or by what scheme
         backlog=LISTEN_BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(drain_ms // 1_000, 1),

@@ -42,6 +42,8 @@ async def serving() -> AsyncIterator[tuple[Engine, int]]:
             loop="none",
             lifespan="off",
             access_log=False,
+            server_header=False,
+            date_header=False,
             log_level="warning",
         )
         server = uvicorn.Server(config)
@@ -143,6 +145,34 @@ def test_a_worker_goes_round_on_one_connection() -> None:
                 send(writer, f"GET /api/workflow/{workflow_id}/status")
                 assert json.loads((await receive(reader))[1])["status"] == "COMPLETED"
             writer.close()
+
+    run(case())
+
+
+def test_an_answer_has_the_same_bytes_whether_it_goes_by_messages_or_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = "/api/metadata/taskdefs"
+    lines = [f"GET {path}", "GET /api/tasks/poll/a", "GET /nothing", f"HEAD {path}"]
+    lines += ["GET /api/tasks/poll/batch/a?timeout=0", "DELETE /api/tasks"]
+
+    async def answers(*extra: str) -> list[bytes]:
+        found = []
+        async with serving() as (_, port):
+            for line in lines:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                send(writer, line, b"", *extra)
+                whole = reader.read() if extra else reader.readuntil(b"\r\n\r\n")
+                found.append(await whole)
+                writer.close()
+        return found
+
+    async def case() -> None:
+        at_once = [await answers(), await answers("connection: close")]
+        monkeypatch.setattr(OneWriteProtocol, "_answer", lambda *_: False)
+        assert [await answers(), await answers("connection: close")] == at_once
+        lengths = [b"content-length" in head for head in at_once[0]]
+        assert lengths == [True, False, True, True, True, True], "204 has none"
 
     run(case())
 
