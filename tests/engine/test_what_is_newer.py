@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.runtime.commit.cache import absorb, build
-from tests.engine.definitions import Document, chain, child, fork, simple, workflow
+from tests.engine.definitions import Document, chain, child, fork, simple, task_def, workflow
 from tests.engine.node import Clock, Node, OpenStore, memory_opener, report_of, running
 
 
@@ -39,6 +40,23 @@ async def test_a_run_that_absorbs_equals_the_run_read_whole(node: Node) -> None:
         if name not in {"graph", "is_removed"}:
             assert getattr(absorbed, name) == getattr(whole, name), name
     assert absorbed.workflow.version > known
+
+
+async def test_a_name_falls_back_to_the_attempt_that_stays(node: Node) -> None:
+    await node.register(chain("steps", 1), tasks=[task_def("step")])
+    workflow_id = await node.start("steps")
+    for _ in range(2):
+        polled = (await node.engine.poll("step", wait_ms=0))[0]
+        await node.engine.update(report_of(polled, status=TaskStatus.FAILED))
+    graph = (await node.engine.get(workflow_id)).graph
+    stored = await loaded(node, workflow_id, 0)
+    first, *later = (task.seq for task, _, _ in stored.tasks)
+    fields = {"tasks": [], "retired": sorted(later)}
+
+    absorbed = absorb(build(stored, graph), msgspec.structs.replace(stored, **fields))
+
+    assert len(later) == 2
+    assert dict(absorbed.latest) == {"s0": first}
 
 
 async def test_a_node_behind_another_reads_only_what_is_newer(

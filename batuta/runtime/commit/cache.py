@@ -92,7 +92,7 @@ def absorb(execution: Execution, loaded: Loaded) -> Execution:
     execution.workflow = loaded.workflow
     for part in RUN_PAYLOADS:
         set_payload(execution, part, getattr(loaded, part))
-    for seq in loaded.retired:
+    for seq in sorted(loaded.retired, reverse=True):  # a name falls back to an attempt that stays
         execution.retire(seq)
     for task, task_input, output in loaded.tasks:
         execution.put(task, task_input, output)
