@@ -1,7 +1,6 @@
 """Commits that are stored late, after the journal was asked for them (design 013)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,19 +10,10 @@ from batuta.model.error import NotFoundError
 from batuta.model.execution import TaskStatus, WorkflowStatus
 from batuta.runtime.commit.batch import ATTEMPTS_MAX
 from batuta.store.base import Batch
-from tests.engine.definitions import chain
-from tests.engine.node import Clock, Node, OpenStore, report_of, running, turns
-from tests.engine.outcome.faulty import Faulty, has_decisions, once
+from tests.engine.node import Node, report_of, turns
+from tests.engine.outcome.faulty import has_decisions, once
 
 COMPLETED = WorkflowStatus.COMPLETED
-
-
-@pytest.fixture
-async def node(open_store: OpenStore, clock: Clock) -> AsyncIterator[Node]:
-    """Give a node on a store that fails when told to."""
-    async with running(open_store, clock, wrap=Faulty) as node:
-        await node.register(chain("one", 1), chain("two", 2))
-        yield node
 
 
 async def test_a_task_that_an_earlier_try_has_put_into_its_queue_has_one_holder(

@@ -1,7 +1,6 @@
 """A store in trouble: unknown outcomes, poison decisions, and a node that drains."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,14 +14,6 @@ from tests.engine.node import LIMIT_S, Clock, Counting, Node, OpenStore, report_
 from tests.engine.outcome.faulty import Faulty, has_decisions, once, runs_of
 
 COMPLETED = WorkflowStatus.COMPLETED
-
-
-@pytest.fixture
-async def node(open_store: OpenStore, clock: Clock) -> AsyncIterator[Node]:
-    """Give a node on a store that fails when told to."""
-    async with running(open_store, clock, wrap=Faulty) as node:
-        await node.register(chain("one", 1), chain("two", 2))
-        yield node
 
 
 WHEN = pytest.mark.parametrize("when", ["fails_before", "fails_after"])
