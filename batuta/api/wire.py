@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from batuta.core.definition.normalize import to_document
 from batuta.core.graph import Graph, Node, with_lists
 from batuta.core.limits.policy import SECOND_MS
-from batuta.core.tasks.dag.way import is_left_out
 from batuta.model.definition import TaskDef, WorkflowDef, WorkflowTask
 from batuta.model.execution import Origin, Task, TaskStatus
 from batuta.model.payload import Payload
@@ -160,7 +159,7 @@ def changed_task_body(run: RunView, view: TaskView) -> TaskBody:
 def workflow_body(run: RunView) -> WorkflowBody:
     """Show a run, its tasks in order of creation; skipped ones come first (gotchas.md 49)."""
     workflow = run.workflow
-    views = sorted(run.tasks, key=lambda view: not _is_skipped_by_hand(view.task))
+    views = sorted(run.tasks, key=lambda view: not view.task.is_skipped_by_hand)
     return WorkflowBody(
         workflow_id=workflow.workflow_id,
         workflow_name=workflow.name,
@@ -222,7 +221,7 @@ def _task_body(run: RunView | Polled, view: TaskView | Polled, output: Payload) 
         task_def_name=parts.definition_name,
         reference_task_name=task.reference_name,
         status=TaskStatus.IN_PROGRESS if lease else task.status,
-        seq=0 if _is_skipped_by_hand(task) else task.seq,
+        seq=0 if task.is_skipped_by_hand else task.seq,
         retry_count=task.retry_count,
         poll_count=lease.poll_count if lease else task.poll_count,
         iteration=task.iteration,
@@ -361,11 +360,6 @@ def _embed(task: WorkflowTask, task_defs: dict[str, TaskDef]) -> WorkflowTask:
 
     own = task_defs.get(task.name) or task.task_definition
     return with_lists(task, embed, task_definition=own)
-
-
-def _is_skipped_by_hand(task: Task) -> bool:
-    """Tell what an operator skipped, which comes first, from what a DAG left out in its turn."""
-    return task.status is TaskStatus.SKIPPED and not is_left_out(task)
 
 
 def _task_document(task: WorkflowTask) -> Any:

@@ -160,6 +160,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     join_on: tuple[str, ...] = field(default=(), name="jo")
     origin: Origin | None = field(default=None, name="or")
     due_at_ms: int = field(default=0, name="du")  # of its WAIT or ENQUEUE timer; 0 = none
+    is_left_out: bool = field(default=False, name="lo")  # no edge that leads to it was taken
 
     @property
     def node_name(self) -> str:
@@ -170,6 +171,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def definition_name(self) -> str:
         """The task's name in the definition."""
         return self.own_name or self.task_type
+
+    @property
+    def is_skipped_by_hand(self) -> bool:
+        """Whether an operator skipped it; what only a DAG left out has never started."""
+        return self.status is TaskStatus.SKIPPED and self.started_at_ms > 0
 
     @property
     def suffix(self) -> str:

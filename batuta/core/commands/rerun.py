@@ -26,7 +26,6 @@ from batuta.core.scope import task_input
 from batuta.core.settle import followers, gather, start
 from batuta.core.tasks import begin_attempt
 from batuta.core.tasks.attempt import Attempt
-from batuta.core.tasks.dag.way import is_left_out
 from batuta.core.tasks.dag.way import reached as nodes_reached
 from batuta.core.tasks.loop import go_back
 from batuta.model.change import RetireTask
@@ -143,8 +142,7 @@ def _retire_after(draft: Draft, task: Task) -> list[_Retired]:
     numbers = task.suffix.split("__")[1:]
     retired = []
     for other in draft.execution.in_order():
-        is_skipped = other.status is TaskStatus.SKIPPED and not is_left_out(other)
-        if other.seq <= task.seq or is_skipped:
+        if other.seq <= task.seq or other.is_skipped_by_hand:
             continue
         if is_child and _is_other_branch(task, other):
             continue
@@ -337,7 +335,8 @@ def _runs_again(draft: Draft, name: str, gone: frozenset[str]) -> bool:
 def _follow_again(draft: Draft) -> None:
     """Have the tasks that stay followed again where a follower of theirs has gone.
 
-    A skipped task that nothing leads to any more is one that the run has not come to.
+    A skipped task that nothing leads to any more is one that the run has not come to; whether a
+    DAG leaves it out is decided anew.
     """
     execution = draft.execution
     tasks = execution.in_order()
@@ -362,6 +361,8 @@ def _follow_again(draft: Draft) -> None:
         draft.agenda.append(draft.put(task, is_executed=False).seq)
     for task in tasks:
         if task.status is TaskStatus.SKIPPED and task.reference_name not in reached:
-            draft.put(execution.tasks[task.seq], is_executed=False)
+            known = execution.tasks[task.seq]
+            reason = None if known.is_left_out else known.reason
+            draft.put(known, is_executed=False, is_left_out=False, reason=reason)
             if task.seq in draft.agenda:
                 draft.agenda.remove(task.seq)

@@ -190,8 +190,7 @@ class Agreement:
         fact.correlation_id = rows.workflow.correlation_id
         asked = [seq for seq in sorted(retired, key=int) if known.tasks[seq]["id"] in self.asked]
         is_whole = bool(retired) and {*known.tasks} == {*new, *retired}
-        made_by_hand = [made for made in known.machine.made if made.is_by_hand]
-        by_hand = {made.name for made in made_by_hand if not made.is_left_out}
+        by_hand = {made.name for made in known.machine.made if made.is_by_hand}
         is_sure = not asked or any(known.tasks[seq]["ref"] in by_hand for seq in retired - {*asked})
         if is_whole and (is_sure or not new or self._is_anew(known, fact, run, new)):
             known.compared.clear()

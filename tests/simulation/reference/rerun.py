@@ -102,16 +102,13 @@ def _behind(machine: "Machine", origin: Made) -> list[Made]:
     if is_child and _is_in_dag(origin):
         raise UncoveredError("rerun-dag: what is beside a sub-workflow in a DAG?")
     at = order[origin.name, origin.retry]
-    lost = [
+    return [
         made
         for made in machine.made
         if order[made.name, made.retry] > at
         and not made.is_by_hand
         and not (is_child and _are_beside(origin, made))
     ]
-    if any(made.is_by_hand and made.is_left_out for made in machine.made):
-        raise UncoveredError("rerun-skipped: does what a DAG left out, too, stay so?")
-    return lost
 
 
 def _is_in_dag(made: Made) -> bool:

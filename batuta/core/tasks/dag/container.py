@@ -3,7 +3,7 @@
 from batuta.core.draft import Draft
 from batuta.core.graph import Node
 from batuta.core.tasks.attempt import Attempt, create, set_limits
-from batuta.core.tasks.dag.way import Ahead, is_left_out, is_undecided, look
+from batuta.core.tasks.dag.way import Ahead, is_undecided, look
 from batuta.core.tasks.join import end_as
 from batuta.model.command import TimerKind
 from batuta.model.execution import Task, TaskStatus
@@ -85,4 +85,4 @@ def _end(draft: Draft, task: Task, order: tuple[str, ...]) -> None:
     # What an operator gave a node that was left out in the end stays with that node.
     names = [name + task.suffix for name in order]
     nodes = {name: draft.execution.latest_task(name) for name in names}
-    end_as(draft, task, [n for n, one in nodes.items() if one is None or not is_left_out(one)])
+    end_as(draft, task, [n for n, one in nodes.items() if one is None or not one.is_left_out])

@@ -1,7 +1,7 @@
 """Which nodes of a DAG may run now, which are left out, and which have to wait.
 
 Theory of operation. Everything is read off the tasks: a node that has ended and been followed is
-done, one that no taken edge led to has a SKIPPED task that never started, whatever else is open.
+done, one that no taken edge led to has a SKIPPED task that says so, whatever else is open.
 A node is decided when all nodes that lead to it are settled, by the edges that were taken: one or
 more, and it runs once the longest of their delays is over; none, and it is left out, which may
 decide those behind it. Nothing is remembered beside the tasks, so that a pause, a restart or a
@@ -34,11 +34,6 @@ class Ahead(msgspec.Struct, frozen=True, kw_only=True):
     ready: tuple[str, ...]
     due_at_ms: int
     refused: str | None = None
-
-
-def is_left_out(task: Task) -> bool:
-    """Say whether a DAG stepped over a node; one that an operator skipped has started."""
-    return task.status is TaskStatus.SKIPPED and task.is_executed and not task.started_at_ms
 
 
 def look(draft: Draft, holder: Task, names: Iterable[str]) -> Ahead:
@@ -114,7 +109,7 @@ def _due_at_ms(draft: Draft, holder: Task, edges: Iterable[DagEdge]) -> int | Re
         is_root = False
         task = draft.execution.latest_task(edge.source + holder.suffix)
         assert task is not None, "a node that is settled has a task"
-        is_taken = False if is_left_out(task) else _is_taken(draft, task, edge)
+        is_taken = False if task.is_left_out else _is_taken(draft, task, edge)
         if isinstance(is_taken, Refused):
             return is_taken
         if is_taken:
@@ -135,7 +130,7 @@ def _leave_out(draft: Draft, holder: Task, name: str) -> None:
     reason = "left out: no edge that leads here was taken"
     known = draft.execution.latest_task(name + holder.suffix)
     if known is not None:
-        draft.put(known, is_executed=True, started_at_ms=0, reason=reason)
+        draft.put(known, is_executed=True, is_left_out=True, reason=reason)
         return
     graph = draft.execution.graph
     origin = graph.home_of(holder.origin, name)
@@ -151,6 +146,7 @@ def _leave_out(draft: Draft, holder: Task, name: str) -> None:
         first_scheduled_at_ms=draft.now_ms,
         ended_at_ms=draft.now_ms,
         is_executed=True,
+        is_left_out=True,
         reason=reason,
         iteration=int(suffix.rsplit("__", 1)[1]) if suffix else 0,
         **({} if origin is None else {"origin": origin}),
