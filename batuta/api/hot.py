@@ -6,10 +6,6 @@ given back, so that it does not sit out its lease. uvicorn takes a write to a de
 silence, so the connection is looked at just before the answer.
 """
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any
-
 import msgspec
 
 from batuta.api.body import (
@@ -24,7 +20,7 @@ from batuta.api.body import (
     task_result_decoder,
     to_word,
 )
-from batuta.api.dispatch.watch import Watch
+from batuta.api.dispatch.watch import unless_gone
 from batuta.api.external.payload import external_start, external_update
 from batuta.api.request import (
     NO_CONTENT,
@@ -161,34 +157,9 @@ async def _take(request: Request, *, count: int, wait_ms: int) -> list[Polled]:
     polling = engine.poll(
         task_type, domain=domain, worker_id=worker_id, count=count, wait_ms=wait_ms
     )
-    return await _unless_gone(request, polling)
-
-
-async def _unless_gone(
-    request: Request, polling: "Coroutine[Any, Any, list[Polled]]"
-) -> list[Polled]:
-    """Poll in this task; when the client hangs up, leave the queue or give the tasks back.
-
-    Raises:
-        ClientGoneError: It has hung up.
-    """
-    task = asyncio.current_task()
-    assert task is not None, "a request runs in a task"
-    watch = Watch(request.receive, task.cancel)
-    if watch.has_heard():
-        polling.close()
-        raise ClientGoneError("the client hung up before it polled")
-    try:
-        polled = await polling
-    except asyncio.CancelledError:
-        if not watch.is_over or task.uncancel():
-            raise
-        raise ClientGoneError("the client hung up while it polled") from None
-    finally:
-        watch.close()
-    if polled and watch.has_heard():
-        await request.engine.give_back(polled)
-        raise ClientGoneError("the client hung up; its tasks were given back")
+    polled = await unless_gone(request.receive, polling)
+    if polled:
+        await _keep_if_connected(request, polled)
     return polled
 
 

@@ -4,12 +4,10 @@ A client that hangs up frees its place at once; a server that stops answers with
 Source: semantics.md j.
 """
 
-import asyncio
 import os
 import uuid
-from collections.abc import Coroutine
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -23,10 +21,10 @@ from batuta.api.body import (
     to_status,
     to_word,
 )
+from batuta.api.dispatch.watch import unless_gone
 from batuta.api.external.payload import external_start
 from batuta.api.request import (
     EMPTY,
-    ClientGoneError,
     Reply,
     Request,
     json_reply,
@@ -41,8 +39,6 @@ from batuta.runtime.waiting import WAIT_S_MAX, Outcome, check_names
 
 WAIT_S = 10  # of an execution that names no time, or zero. Source: conductor
 SIGNAL_WAIT_MS = 5_000  # of a signal that names no time. Source: conductor
-
-T = TypeVar("T")
 
 
 class Strategy(StrEnum):
@@ -109,7 +105,7 @@ async def execute(request: Request) -> Reply:
     with engine.waiting.waiter() as waiter:
         workflow_id = await engine.start(wish)
         waiting = engine.waiting.until_blocked(waiter, workflow_id, names=names, wait_s=wait_s)
-        outcome = await _unless_gone(request, waiting)
+        outcome = await unless_gone(request.receive, waiting)
     request_id = request.text("requestId") or _request_id()
     return await _reply(request, workflow_id, outcome, strategy, request_id)
 
@@ -137,7 +133,7 @@ async def signal_sync(request: Request) -> Reply:
             raise NotFoundError(f"workflow {workflow_id!r} has no open WAIT task to signal")
         await engine.update(command)
         waiting = engine.waiting.until_blocked(waiter, workflow_id, wait_s=wait_ms / 1_000)
-        outcome = await _unless_gone(request, waiting)
+        outcome = await unless_gone(request.receive, waiting)
     return await _reply(request, workflow_id, outcome, strategy, _request_id())
 
 
@@ -165,25 +161,6 @@ async def _signal_command(request: Request, workflow_id: str, word: str) -> Upda
     return UpdateTask(
         workflow_id=owner, task_id=task_id, status=status, output=output, is_merged=True
     )
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Wait for ``work``, but not longer than the client does.
-
-    Raises:
-        ClientGoneError: It hung up first.
-    """
-    working = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(request.receive())
-    both: set[asyncio.Future[Any]] = {working, watch}
-    try:
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientGoneError("the client hung up while it waited for a run")
-    finally:
-        watch.cancel()
-        working.cancel()
 
 
 async def _reply(

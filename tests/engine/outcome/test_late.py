@@ -16,14 +16,20 @@ from tests.engine.outcome.faulty import has_decisions, once
 COMPLETED = WorkflowStatus.COMPLETED
 
 
-async def test_a_task_that_an_earlier_try_has_put_into_its_queue_has_one_holder(
-    node: Node,
-) -> None:
+async def start_late(node: Node) -> "asyncio.Task[str]":
+    """Begin to start a run; its first try is on its way, without a poller, and comes late."""
     await node.polls_nothing("step")
     node.store.comes_late = once(has_decisions)
     node.store.may_settle.clear()
     start = asyncio.create_task(node.start("one"))
-    await node.store.has_late.wait()  # its first try is on its way, without a poller
+    await node.store.has_late.wait()
+    return start
+
+
+async def test_a_task_that_an_earlier_try_has_put_into_its_queue_has_one_holder(
+    node: Node,
+) -> None:
+    start = await start_late(node)
     poller = asyncio.create_task(node.poll("step"))
     await turns()
     node.store.fails_after = once(has_decisions)  # the second try finds the first one stored
@@ -78,11 +84,7 @@ async def test_what_came_with_a_give_back_that_was_stored_late_is_answered(node:
 async def test_a_report_behind_a_start_that_was_stored_late_is_about_what_is_stored(
     node: Node,
 ) -> None:
-    await node.polls_nothing("step")
-    node.store.comes_late = once(has_decisions)
-    node.store.may_settle.clear()
-    start = asyncio.create_task(node.start("one"))
-    await node.store.has_late.wait()
+    start = await start_late(node)
     workflow_id, task_id = node.store.late_task()
     report = UpdateTask(workflow_id=workflow_id, task_id=task_id, status=TaskStatus.COMPLETED)
     reporting = asyncio.create_task(node.engine.update(report))
